@@ -1,0 +1,36 @@
+/**
+ * Operating errors are one class with a coarse kind that tells the caller what to do. Each protocol head has one total
+ * table from kind to its own code. Expected outcomes of the hot path are return values, not errors.
+ */
+export type BrokerErrorKind =
+  | 'not-found'
+  | 'already-exists'
+  /** The name is taken by the other kind (topic or queue). */
+  | 'wrong-kind'
+  /** Declared again with other properties. */
+  | 'not-equivalent'
+  /** Exclusive to another connection, or consumed exclusively. */
+  | 'locked'
+  | 'in-use'
+  | 'not-empty'
+  | 'invalid-argument'
+  | 'invalid-name'
+  | 'unsupported'
+  | 'refused'
+  | 'too-large'
+  /** No room for new messages; draining goes on. Retriable. */
+  | 'storage-full'
+  /** The shard is being reopened after an I/O error. Retriable. */
+  | 'storage-failed'
+  | 'corrupt'
+  | 'closing';
+
+export class BrokerError extends Error {
+  readonly kind: BrokerErrorKind;
+
+  constructor(kind: BrokerErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'BrokerError';
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * ShardLog: the seam to durability. A shard appends commits, learns when they are durable and reads them back by
+ * position. Two kinds of implementation are foreseen, the local write-ahead log (`local/`) and a chain of immutable
+ * objects; both must pass `shard-log-contract.ts`. Nothing above this seam may assume a local file.
+ *
+ * A commit is opaque bytes, atomic: after a crash it is there whole or not at all, and none is there without all earlier
+ * ones. A position counts bytes over the whole life of the shard; commits are contiguous within themselves, gaps may lie
+ * between them.
+ */
+import type { Epoch, Position } from '../core/ids.ts';
+
+/** A piece of memory that holds a stretch of the log. Byte p of the log is `buffer[p - basePosition]`. */
+export interface Chunk {
+  readonly buffer: Buffer;
+  readonly basePosition: Position;
+  /** While pinned, the memory is not reused. Whoever hands a view to a socket pins, and unpins when it is flushed. */
+  pin(): void;
+  unpin(): void;
+}
+
+export type Durability = 'sync' | 'os';
+
+export interface Checkpoint {
+  /** Everything before it is contained in `data`. */
+  readonly position: Position;
+  readonly data: Buffer;
+}
+
+/** Called for each commit found at open, in order of position. The bytes are valid only during the call. */
+export type ReplayCommit = (
+  buffer: Buffer,
+  start: number,
+  lengthBytes: number,
+  position: Position,
+  epoch: Epoch,
+) => void;
+
+export interface ShardLogOpened {
+  readonly epoch: Epoch;
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+export interface ShardLog {
+  /**
+   * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, then every
+   * commit still held, also those before the checkpoint's position (their messages are still wanted; the shard tells
+   * them apart by position). `replay` may call hold(). Rejects with BrokerError 'corrupt' if durable data is damaged.
+   */
+  open(onCheckpoint: (checkpoint: Checkpoint | undefined) => void, replay: ReplayCommit): Promise<ShardLogOpened>;
+
+  /** All commits that end at or below it are durable. */
+  readonly durablePosition: Position;
+  /** End of the last commit. */
+  readonly endPosition: Position;
+
+  /**
+   * Room for one commit of exactly `lengthBytes`, to be filled at reservedBuffer[reservedStart…] and followed by commit() or
+   * abandon() in the same turn of the event loop. Returns the position of its first byte. The room lies in the arena: the
+   * bytes are written and served from there.
+   */
+  reserve(lengthBytes: number): Position;
+  readonly reservedBuffer: Buffer;
+  readonly reservedStart: number;
+  /** Appends the reserved commit and returns the position of its end. The write is issued at the end of the turn. */
+  commit(): Position;
+  abandon(): void;
+
+  /**
+   * The piece of memory that holds the commit at this position, if it is cached. With lengthBytes also pieces that load()
+   * brought in are searched, for one that holds all of [position, position + lengthBytes). Pin it across reserve().
+   */
+  chunkAt(position: Position, lengthBytes?: number): Chunk | undefined;
+  /** Reads [position, position + lengthBytes) or more (read-ahead) from storage. Only for durable positions. */
+  load(position: Position, lengthBytes: number): Promise<Chunk>;
+
+  /** Called once per group with the new durablePosition. */
+  onDurable: (durablePosition: Position) => void;
+  /** Called once: the log has failed and takes no more commits; nothing beyond durablePosition may be told to anyone. */
+  onFailed: (error: Error) => void;
+  /** Called when hasRoom changes. */
+  onRoomChanged: (hasRoom: boolean) => void;
+
+  /** Data at this position is wanted after a checkpoint has passed it (counted). */
+  hold(position: Position): void;
+  release(position: Position): void;
+
+  /** False while only draining (acks, deletes, offset commits, checkpoints) may append; the rest is a reserve. */
+  readonly hasRoom: boolean;
+  /** Bytes of log files in use, and the most that may be. */
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+  /** True when a checkpoint would free space or shorten recovery; the shard then calls writeCheckpoint. */
+  readonly wantsCheckpoint: boolean;
+  /**
+   * Stores a fold of all state before `checkpoint.position`, once that position is durable; then space that nobody holds
+   * before it comes back.
+   */
+  writeCheckpoint(checkpoint: Checkpoint): Promise<void>;
+
+  /** Resolves when all that was committed is durable and files are closed. */
+  close(): Promise<void>;
+}
