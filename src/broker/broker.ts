@@ -1,0 +1,262 @@
+/**
+ * The broker: shards, catalog, virtual hosts. What every protocol head enters and leaves by. It knows no protocol.
+ */
+import { type Clock, systemClock } from '../core/clock.ts';
+import { BrokerError } from '../core/errors.ts';
+import { assertLimits, limits } from '../core/limits.ts';
+import { type Random, systemRandom } from '../core/random.ts';
+import { BlockBuilder } from '../log/block-builder.ts';
+import { LogStore } from '../log/log-store.ts';
+import { DurableGate } from '../shard/gate.ts';
+import { LocalLog } from '../shard/local/local-log.ts';
+import { Shard } from '../shard/shard.ts';
+import type { Durability } from '../shard/shard-log.ts';
+import type { Storage } from '../storage/storage.ts';
+import { Decompressor } from '../wire/decompressor.ts';
+import { Access } from './access.ts';
+import { Catalog } from './catalog.ts';
+import type { MessageForm } from './message.ts';
+import { AckCollector } from './queues/ack-collector.ts';
+import { DeliveryLoop } from './queues/delivery-loop.ts';
+import { Subscription } from './queues/subscription.ts';
+import type { SubscriptionPart } from './queues/subscription-part.ts';
+import type { Topic } from './topic.ts';
+import { VirtualHost } from './vhost.ts';
+
+export interface BrokerOptions {
+  /** Where everything is kept. */
+  readonly storage: Storage;
+  readonly durability: Durability;
+  readonly shardCount?: number;
+  /** Most bytes of each shard's write-ahead log. */
+  readonly walBytesMax?: number;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** How the heads' stored messages are read by other heads. */
+  readonly forms?: readonly MessageForm[];
+  readonly users?: ReadonlyMap<string, string>;
+  readonly loopbackUsers?: ReadonlySet<string>;
+  /**
+   * Storage failed: nothing that was not told as durable may be told any more. The owner closes all connections, disposes
+   * this broker and opens a new one from what is durable.
+   */
+  readonly onFailed?: (error: Error) => void;
+}
+
+export interface CreateTopicOptions {
+  readonly vhost: string;
+  readonly name: string;
+  readonly partitions: number;
+  readonly config: ReadonlyMap<string, string>;
+}
+
+/** Producer ids are taken from the catalog in such portions. */
+const producerIdPortion = 1000;
+
+export class Broker {
+  readonly gate: DurableGate;
+  readonly clock: Clock;
+  readonly access: Access;
+  readonly #random: Random;
+  readonly #shards: Shard[] = [];
+  readonly #stores: LogStore[] = [];
+  readonly #builders: BlockBuilder[] = [];
+  readonly #ackCollectors = new Map<LogStore, AckCollector>();
+  readonly #catalog: Catalog;
+  readonly #vhosts = new Map<string, VirtualHost>();
+  readonly #decompressor = new Decompressor(limits.batchDecompressedBytesMax);
+  readonly #loop = new DeliveryLoop();
+  readonly #roomListeners = new Set<(hasRoom: boolean) => void>();
+  #hadRoom = true;
+  #nextProducerId = 0;
+  #failed = false;
+  readonly #onFailed: (error: Error) => void;
+
+  /** Use openBroker(). */
+  constructor(options: BrokerOptions, storages: readonly Storage[]) {
+    this.clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+    this.#onFailed = options.onFailed ?? (() => {});
+    this.gate = new DurableGate(storages.length);
+    this.access = new Access({
+      users: options.users ?? new Map([['guest', 'guest']]),
+      loopbackUsers: options.loopbackUsers ?? new Set(['guest']),
+    });
+    storages.forEach((storage, index) => {
+      const walBytesMax = options.walBytesMax ?? limits.walBytesMax;
+      const log = new LocalLog({ storage, durability: options.durability, limits: { walBytesMax } });
+      const shard = new Shard(index, log, this.gate);
+      const store = new LogStore(shard);
+      shard.onFailed = (error) => this.#fail(error);
+      log.onRoomChanged = () => this.#noteRoom();
+      this.#shards.push(shard);
+      this.#stores.push(store);
+      this.#builders.push(new BlockBuilder(store));
+      this.#ackCollectors.set(store, new AckCollector(store));
+    });
+    const forms = new Map((options.forms ?? []).map((form) => [form.id, form]));
+    this.#catalog = new Catalog(this.#shards[0]!, {
+      stores: this.#stores,
+      onQueueUnused: (queue) => {
+        if (queue.properties.autoDelete) this.vhost(queue.vhost)?.removeQueue(queue);
+      },
+      subscribe: (parts, subscriptionId, onUnused) =>
+        new Subscription({
+          parts: parts.map((part) => ({ ...part, subscriptionId, forms, decompressor: this.#decompressor })),
+          loop: this.#loop,
+          gate: this.gate,
+          acks: (log) => this.#ackCollectors.get(log.store)!,
+          onStorageFailed: (error) => this.#fail(error),
+          onUnused,
+        }),
+    });
+  }
+
+  /** Opens the shards; shard 0 first, because the catalog says which logs there are. */
+  async start(): Promise<void> {
+    for (const shard of this.#shards) await shard.open();
+    for (const [name, state] of this.#catalog.vhosts) {
+      this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.#random, shardIndex: 0 }));
+    }
+    this.#nextProducerId = this.#catalog.nextProducerId;
+    if (this.#catalog.clusterId === '') {
+      const id = Buffer.from(this.#random.hex(16), 'hex').toString('base64url');
+      this.#catalog.commit([{ op: 'cluster-id', id }]);
+    }
+  }
+
+  get shardCount(): number {
+    return this.#shards.length;
+  }
+
+  /** 22 characters, made with the data directory. */
+  get clusterId(): string {
+    return this.#catalog.clusterId;
+  }
+
+  /** For state of other kinds that lives in the same log, registered before start(). */
+  get firstShard(): Shard {
+    return this.#shards[0]!;
+  }
+
+  vhost(name: string): VirtualHost | undefined {
+    return this.#vhosts.get(name);
+  }
+
+  get vhosts(): Iterable<VirtualHost> {
+    return this.#vhosts.values();
+  }
+
+  /** Collects what one connection publishes in one turn. Shared: commit or reset it before the turn ends. */
+  blockBuilder(_vhost: VirtualHost): BlockBuilder {
+    return this.#builders[0]!;
+  }
+
+  /** Settles one delivery; committed with others at the end of the turn at the latest. */
+  ack(part: SubscriptionPart, offset: number): void {
+    this.#ackCollectors.get(part.log.store)!.add(part, offset, offset + 1);
+  }
+
+  /** Commits what was settled in this turn. */
+  flushAcks(): void {
+    for (const collector of this.#ackCollectors.values()) collector.flush();
+  }
+
+  /** The delivery goes out again, in its place in the order, marked as redelivered. */
+  requeue(part: SubscriptionPart, offset: number): void {
+    part.giveBack(offset);
+  }
+
+  /** The delivery is not wanted by anyone. */
+  discard(part: SubscriptionPart, offset: number): void {
+    this.ack(part, offset);
+  }
+
+  /** False: new messages are refused or held back; everything that makes room goes on. */
+  get hasRoom(): boolean {
+    for (const store of this.#stores) if (!store.hasRoom) return false;
+    return true;
+  }
+
+  /** Returns how to stop listening. */
+  onRoomChanged(listener: (hasRoom: boolean) => void): () => void {
+    this.#roomListeners.add(listener);
+    return () => this.#roomListeners.delete(listener);
+  }
+
+  topicById(id: string): Topic | undefined {
+    return this.#catalog.topicsById.get(id);
+  }
+
+  /** @throws BrokerError 'already-exists' when a topic or a queue has the name */
+  createTopic({ vhost, name, partitions, config }: CreateTopicOptions): Topic {
+    const host = this.#vhosts.get(vhost)!;
+    if (host.topic(name) !== undefined || host.queue(name) !== undefined) {
+      throw new BrokerError('already-exists', `Topic '${name}' already exists.`);
+    }
+    const firstShard = [...name].reduce((sum, character) => (sum * 31 + character.charCodeAt(0)) >>> 0, 7);
+    const shardOf = (partition: number): number => (firstShard + partition) % this.#shards.length;
+    this.#catalog.commit([
+      {
+        op: 'topic-create',
+        vhost,
+        name,
+        id: this.#random.hex(16),
+        config: Object.fromEntries(config),
+        logs: this.#catalog.newLogAddresses(partitions, shardOf, false),
+      },
+    ]);
+    return host.topic(name)!;
+  }
+
+  /** Deletes a topic with its subscriptions, or a queue. */
+  deleteTopic(topic: Topic): void {
+    const host = this.#vhosts.get(topic.vhost)!;
+    const queue = topic.kind === 'queue' ? host.queue(topic.name) : undefined;
+    if (queue !== undefined) host.removeQueue(queue);
+    else this.#catalog.commit([{ op: 'topic-delete', vhost: topic.vhost, name: topic.name }]);
+  }
+
+  /** An id that no producer had before. The caller answers after the gate. */
+  newProducerId(): number {
+    if (this.#nextProducerId >= this.#catalog.nextProducerId) {
+      this.#nextProducerId = this.#catalog.nextProducerId;
+      this.#catalog.commit([{ op: 'producer-ids', next: this.#nextProducerId + producerIdPortion }]);
+    }
+    return this.#nextProducerId++;
+  }
+
+  /** Resolves when all that was committed is durable. */
+  async close(): Promise<void> {
+    this.flushAcks();
+    await Promise.all(this.#shards.map((shard) => shard.close()));
+    await this.#decompressor[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #noteRoom(): void {
+    const { hasRoom } = this;
+    if (hasRoom === this.#hadRoom) return;
+    this.#hadRoom = hasRoom;
+    for (const listener of this.#roomListeners) listener(hasRoom);
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#onFailed(error);
+  }
+}
+
+/** Opens what the storage holds, or starts anew in it. @throws BrokerError 'corrupt' */
+export const openBroker = async (options: BrokerOptions): Promise<Broker> => {
+  assertLimits();
+  const storages: Storage[] = [];
+  for (let i = 0; i < (options.shardCount ?? 1); i++) storages.push(await options.storage.subdirectory(`shard-${i}`));
+  const broker = new Broker(options, storages);
+  await broker.start();
+  return broker;
+};

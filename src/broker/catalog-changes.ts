@@ -1,0 +1,90 @@
+/**
+ * The changes of the catalog as they are stored: a JSON list, applied as one. Names of fields are part of the format.
+ */
+import type { HeaderValue } from './message.ts';
+import type { DestinationKind, ExchangeType } from './routing/exchange.ts';
+import type { ArgumentTable } from './routing/headers-match.ts';
+
+/** A log by the shard it lives in and its id. */
+export interface LogAddress {
+  readonly shard: number;
+  readonly log: number;
+}
+
+export type StoredValue = null | boolean | number | string | StoredValue[] | { readonly [name: string]: StoredValue };
+export type StoredArguments = readonly (readonly [name: string, value: StoredValue])[];
+
+export type CatalogChange =
+  | {
+      readonly op: 'topic-create';
+      readonly vhost: string;
+      readonly name: string;
+      readonly id: string;
+      readonly config: Readonly<Record<string, string>>;
+      readonly logs: readonly LogAddress[];
+    }
+  | { readonly op: 'topic-delete'; readonly vhost: string; readonly name: string }
+  | {
+      readonly op: 'queue-create';
+      readonly vhost: string;
+      readonly name: string;
+      /** Its id as a Kafka topic. */
+      readonly id: string;
+      readonly durable: boolean;
+      readonly autoDelete: boolean;
+      readonly exclusive: boolean;
+      readonly arguments: StoredArguments;
+      /** Its own log, or the topic that it is a subscription of. */
+      readonly source:
+        | LogAddress
+        | { readonly topic: string; readonly subscription: number; readonly floors: readonly number[] };
+    }
+  | { readonly op: 'queue-delete'; readonly vhost: string; readonly name: string }
+  | {
+      readonly op: 'exchange-create';
+      readonly vhost: string;
+      readonly name: string;
+      readonly type: ExchangeType;
+      readonly durable: boolean;
+      readonly autoDelete: boolean;
+      readonly internal: boolean;
+      readonly arguments: StoredArguments;
+    }
+  | { readonly op: 'exchange-delete'; readonly vhost: string; readonly name: string }
+  | {
+      readonly op: 'bind' | 'unbind';
+      readonly vhost: string;
+      readonly source: string;
+      readonly destination: { readonly kind: DestinationKind; readonly name: string };
+      readonly key: string;
+      readonly arguments: StoredArguments;
+    }
+  | { readonly op: 'cluster-id'; readonly id: string }
+  | { readonly op: 'producer-ids'; readonly next: number };
+
+const toStored = (value: HeaderValue): StoredValue => {
+  if (value === null || typeof value === 'boolean' || typeof value === 'number' || typeof value === 'string')
+    return value;
+  if (typeof value === 'bigint') return { $int: String(value) };
+  if (Buffer.isBuffer(value)) return { $bytes: value.toString('base64') };
+  if (value instanceof Date) return { $time: value.getTime() };
+  if (Array.isArray(value)) return value.map(toStored);
+  return { $table: Object.entries(value).map(([name, field]) => [name, toStored(field)]) };
+};
+
+const fromStored = (value: StoredValue): HeaderValue => {
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map(fromStored);
+  const tagged = value as { readonly [name: string]: StoredValue };
+  if (tagged.$int !== undefined) return BigInt(tagged.$int as string);
+  if (tagged.$bytes !== undefined) return Buffer.from(tagged.$bytes as string, 'base64');
+  if (tagged.$time !== undefined) return new Date(tagged.$time as number);
+  const fields = tagged.$table as [string, StoredValue][];
+  return Object.fromEntries(fields.map(([name, field]) => [name, fromStored(field)]));
+};
+
+export const storeArguments = (table: ArgumentTable): StoredArguments =>
+  [...table].map(([name, value]) => [name, toStored(value)]);
+
+export const readArguments = (stored: StoredArguments): ArgumentTable =>
+  new Map(stored.map(([name, value]) => [name, fromStored(value)]));

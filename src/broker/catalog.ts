@@ -1,0 +1,381 @@
+/**
+ * The catalog: which topics, queues, exchanges and bindings there are. Durable state of shard 0; `apply` is the only code
+ * that changes it. What does not survive a restart (exclusive and transient queues and what hangs on them) goes through the
+ * same code without being stored.
+ */
+import { BrokerError } from '../core/errors.ts';
+import { logId } from '../core/ids.ts';
+import { AckSet } from '../log/ack-set.ts';
+import { builtInSubscription, type Log } from '../log/log.ts';
+import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
+import { type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
+import { type CatalogChange, type LogAddress, readArguments, storeArguments } from './catalog-changes.ts';
+import { Queue } from './queues/queue.ts';
+import type { Subscription } from './queues/subscription.ts';
+import { type Binding, type Destination, Exchange } from './routing/exchange.ts';
+import { Topic } from './topic.ts';
+
+type Change<Op extends CatalogChange['op']> = Extract<CatalogChange, { op: Op }>;
+
+/** What the catalog knows of one virtual host. */
+export class VhostState {
+  readonly name: string;
+  readonly exchanges = new Map<string, Exchange>();
+  readonly queues = new Map<string, Queue>();
+  /** Topics in the narrow sense; queues that others may see as topics are in `queues`. */
+  readonly topics = new Map<string, Topic>();
+  /** Grows with every change that may route messages elsewhere. */
+  routingVersion = 1;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+export interface CatalogOptions {
+  readonly stores: readonly LogStore[];
+  /** Makes the volatile half of a queue. */
+  readonly subscribe: (
+    parts: readonly { log: Log; acks: AckSet }[],
+    subscriptionId: number,
+    onUnused: () => void,
+  ) => Subscription;
+  readonly onQueueUnused: (queue: Queue) => void;
+}
+
+/** Exchanges that every virtual host has. */
+const predeclared = [
+  ['', 'direct'],
+  ['amq.direct', 'direct'],
+  ['amq.fanout', 'fanout'],
+  ['amq.topic', 'topic'],
+  ['amq.headers', 'headers'],
+  ['amq.match', 'headers'],
+] as const;
+
+export class Catalog implements StateOwner {
+  readonly recordTypes: readonly RecordType[] = [recordType.catalog, recordType.producerIds];
+  readonly wantsHeld = false;
+  readonly #shard: Shard;
+  readonly #options: CatalogOptions;
+  readonly vhosts = new Map<string, VhostState>();
+  readonly topicsById = new Map<string, Topic>();
+  clusterId = '';
+  nextProducerId = 0;
+  #nextLogId = 1;
+  #nextTransientLogId = firstTransientLogId;
+  #nextSubscriptionId = 1;
+
+  constructor(shard: Shard, options: CatalogOptions) {
+    this.#shard = shard;
+    this.#options = options;
+    shard.register(this);
+    this.#addVhost('/');
+  }
+
+  /** Stores the changes as one commit and applies them. */
+  commit(changes: readonly CatalogChange[]): void {
+    if (changes.length > 0) this.#shard.commitRecord(recordType.catalog, 1, Buffer.from(JSON.stringify(changes)));
+  }
+
+  /** Applies changes to what no restart keeps. `owner`: the connection that an exclusive queue belongs to. */
+  applyTransient(changes: readonly CatalogChange[], owner?: object): void {
+    for (const change of changes) this.#applyChange(change, owner);
+  }
+
+  /** Addresses for new logs. Taken for good when the change that names them is applied. */
+  newLogAddresses(count: number, shardOf: (index: number) => number, isTransient: boolean): LogAddress[] {
+    return Array.from({ length: count }, (_, index) => ({
+      shard: shardOf(index),
+      log: isTransient ? this.#nextTransientLogId++ : this.#nextLogId + index,
+    }));
+  }
+
+  newSubscriptionId(): number {
+    return this.#nextSubscriptionId;
+  }
+
+  apply(type: number, _version: number, buffer: Buffer, start: number, end: number): void {
+    if (type !== recordType.catalog)
+      throw new BrokerError('corrupt', `unexpected record of type ${type} in the catalog`);
+    const changes = JSON.parse(buffer.toString('utf8', start, end)) as CatalogChange[];
+    for (const change of changes) this.#applyChange(change, undefined);
+  }
+
+  /** The changes that would make this catalog from an empty one. */
+  snapshot(): Buffer {
+    const changes: CatalogChange[] = [
+      { op: 'cluster-id', id: this.clusterId },
+      { op: 'producer-ids', next: this.nextProducerId },
+    ];
+    for (const vhost of this.vhosts.values()) {
+      for (const topic of vhost.topics.values()) changes.push(topicChange(topic));
+      for (const exchange of vhost.exchanges.values()) {
+        if (exchange.properties.durable && !isPredeclared(exchange.name))
+          changes.push(exchangeChange(vhost.name, exchange));
+      }
+      for (const queue of vhost.queues.values()) {
+        if (queue.isKept) changes.push(queueChange(queue));
+      }
+      for (const source of vhost.exchanges.values()) {
+        for (const binding of source.bindings) {
+          if (this.isKeptBinding(vhost, source, binding.destination)) {
+            changes.push(bindingChange('bind', vhost.name, source.name, binding));
+          }
+        }
+      }
+    }
+    const ids = { nextLogId: this.#nextLogId, nextSubscriptionId: this.#nextSubscriptionId };
+    return Buffer.from(JSON.stringify({ ...ids, changes }));
+  }
+
+  restore(snapshot: Buffer): void {
+    const stored = JSON.parse(snapshot.toString()) as {
+      nextLogId: number;
+      nextSubscriptionId: number;
+      changes: CatalogChange[];
+    };
+    for (const change of stored.changes) this.#applyChange(change, undefined);
+    this.#nextLogId = stored.nextLogId;
+    this.#nextSubscriptionId = stored.nextSubscriptionId;
+  }
+
+  /** A binding survives a restart if both its ends do. */
+  isKeptBinding(vhost: VhostState, source: Exchange, { kind, name }: Destination): boolean {
+    if (!source.properties.durable) return false;
+    if (kind === 'topic') return true;
+    if (kind === 'queue') return vhost.queues.get(name)?.isKept === true;
+    return vhost.exchanges.get(name)?.properties.durable === true;
+  }
+
+  #addVhost(name: string): VhostState {
+    const vhost = new VhostState(name);
+    this.vhosts.set(name, vhost);
+    for (const [exchange, type] of predeclared) {
+      vhost.exchanges.set(
+        exchange,
+        new Exchange(exchange, { type, durable: true, autoDelete: false, internal: false, arguments: new Map() }),
+      );
+    }
+    return vhost;
+  }
+
+  #applyChange(change: CatalogChange, owner: object | undefined): void {
+    switch (change.op) {
+      case 'topic-create':
+        this.#createTopic(change);
+        return;
+      case 'topic-delete':
+        this.#deleteTopic(this.#vhost(change.vhost), change.name);
+        return;
+      case 'queue-create':
+        this.#createQueue(change, owner);
+        return;
+      case 'queue-delete':
+        this.#deleteQueue(this.#vhost(change.vhost), change.name);
+        return;
+      case 'exchange-create':
+        this.#createExchange(change);
+        return;
+      case 'exchange-delete':
+        this.#deleteExchange(this.#vhost(change.vhost), change.name);
+        return;
+      case 'bind':
+      case 'unbind':
+        this.#changeBinding(change);
+        return;
+      case 'cluster-id':
+        this.clusterId = change.id;
+        return;
+      case 'producer-ids':
+        this.nextProducerId = change.next;
+        return;
+    }
+  }
+
+  #vhost(name: string): VhostState {
+    const vhost = this.vhosts.get(name);
+    if (vhost === undefined) throw new BrokerError('corrupt', `the catalog names the unknown virtual host '${name}'`);
+    return vhost;
+  }
+
+  #createLog({ shard, log }: LogAddress, deletesOnAck: boolean): Log {
+    if (log < firstTransientLogId) this.#nextLogId = Math.max(this.#nextLogId, log + 1);
+    return this.#options.stores[shard]!.createLog(logId(log), deletesOnAck);
+  }
+
+  #createTopic(change: Change<'topic-create'>): void {
+    const vhost = this.#vhost(change.vhost);
+    const topic = new Topic({
+      vhost: change.vhost,
+      name: change.name,
+      id: change.id,
+      kind: 'topic',
+      partitions: change.logs.map((address) => this.#createLog(address, false)),
+      config: new Map(Object.entries(change.config)),
+    });
+    vhost.topics.set(topic.name, topic);
+    this.topicsById.set(topic.id, topic);
+    vhost.routingVersion++;
+  }
+
+  #deleteTopic(vhost: VhostState, name: string): void {
+    const topic = vhost.topics.get(name);
+    if (topic === undefined) return;
+    for (const queue of [...vhost.queues.values()]) {
+      if (queue.topic === topic) this.#deleteQueue(vhost, queue.name);
+    }
+    this.#removeDestination(vhost, { kind: 'topic', name });
+    vhost.topics.delete(name);
+    this.topicsById.delete(topic.id);
+    for (const log of topic.partitions) log.store.deleteLog(log);
+  }
+
+  #createQueue(change: Change<'queue-create'>, owner: object | undefined): void {
+    const vhost = this.#vhost(change.vhost);
+    const { source } = change;
+    const properties = {
+      durable: change.durable,
+      exclusive: change.exclusive,
+      autoDelete: change.autoDelete,
+      arguments: readArguments(change.arguments),
+    };
+    let topic: Topic;
+    let log: Log | undefined;
+    let subscription: Subscription;
+    const onUnused = (): void => {
+      if (!queue.deleted) this.#options.onQueueUnused(queue);
+    };
+    if ('topic' in source) {
+      const subscribed = vhost.topics.get(source.topic);
+      if (subscribed === undefined)
+        throw new BrokerError('corrupt', `a queue subscribes the unknown topic '${source.topic}'`);
+      topic = subscribed;
+      const { subscription: id, floors } = source;
+      this.#nextSubscriptionId = Math.max(this.#nextSubscriptionId, id + 1);
+      const parts = topic.partitions.map((log, index) => ({ log, acks: openAckSet(log, id, floors[index] ?? 0) }));
+      subscription = this.#options.subscribe(parts, id, onUnused);
+    } else {
+      log = this.#createLog(source, true);
+      topic = new Topic({
+        vhost: change.vhost,
+        name: change.name,
+        id: change.id,
+        kind: 'queue',
+        partitions: [log],
+        config: new Map(),
+      });
+      const acks = log.subscriptions.get(builtInSubscription)!;
+      subscription = this.#options.subscribe([{ log, acks }], builtInSubscription, onUnused);
+      if (properties.durable && !properties.exclusive) this.topicsById.set(topic.id, topic);
+    }
+    const queue = new Queue({ vhost: change.vhost, name: change.name, properties, owner, subscription, log, topic });
+    vhost.queues.set(queue.name, queue);
+    vhost.routingVersion++;
+  }
+
+  #deleteQueue(vhost: VhostState, name: string): void {
+    const queue = vhost.queues.get(name);
+    if (queue === undefined) return;
+    queue.deleted = true;
+    vhost.queues.delete(name);
+    this.#removeDestination(vhost, { kind: 'queue', name });
+    queue.subscription.cancel();
+    if (queue.log !== undefined) {
+      this.topicsById.delete(queue.topic.id);
+      queue.log.store.deleteLog(queue.log);
+    } else {
+      for (const { log, subscriptionId } of queue.subscription.parts) log.store.removeSubscription(log, subscriptionId);
+    }
+  }
+
+  #createExchange(change: Change<'exchange-create'>): void {
+    const vhost = this.#vhost(change.vhost);
+    const { name, type, durable, autoDelete, internal } = change;
+    const properties = { type, durable, autoDelete, internal, arguments: readArguments(change.arguments) };
+    vhost.exchanges.set(name, new Exchange(name, properties));
+    vhost.routingVersion++;
+  }
+
+  #deleteExchange(vhost: VhostState, name: string): void {
+    vhost.exchanges.delete(name);
+    this.#removeDestination(vhost, { kind: 'exchange', name });
+  }
+
+  #removeDestination(vhost: VhostState, destination: Destination): void {
+    for (const exchange of vhost.exchanges.values()) exchange.removeDestination(destination);
+    vhost.routingVersion++;
+  }
+
+  #changeBinding(change: Change<'bind' | 'unbind'>): void {
+    const vhost = this.#vhost(change.vhost);
+    const exchange = vhost.exchanges.get(change.source);
+    if (exchange === undefined) return;
+    const binding: Binding = {
+      destination: change.destination,
+      key: change.key,
+      arguments: readArguments(change.arguments),
+    };
+    if (change.op === 'bind') exchange.add(binding);
+    else exchange.remove(binding);
+    vhost.routingVersion++;
+  }
+}
+
+export const isPredeclared = (exchange: string): boolean => predeclared.some(([name]) => name === exchange);
+
+export const bindingChange = (
+  op: 'bind' | 'unbind',
+  vhost: string,
+  source: string,
+  binding: Binding,
+): CatalogChange => ({
+  op,
+  vhost,
+  source,
+  destination: binding.destination,
+  key: binding.key,
+  arguments: storeArguments(binding.arguments),
+});
+
+export const exchangeChange = (vhost: string, { name, properties }: Exchange): CatalogChange => ({
+  op: 'exchange-create',
+  vhost,
+  name,
+  ...properties,
+  arguments: storeArguments(properties.arguments),
+});
+
+const addressOf = (log: Log): LogAddress => ({ shard: log.store.shard.index, log: log.id });
+
+const topicChange = (topic: Topic): CatalogChange => ({
+  op: 'topic-create',
+  vhost: topic.vhost,
+  name: topic.name,
+  id: topic.id,
+  config: Object.fromEntries(topic.config),
+  logs: topic.partitions.map(addressOf),
+});
+
+const queueChange = (queue: Queue): CatalogChange => ({
+  op: 'queue-create',
+  vhost: queue.vhost,
+  name: queue.name,
+  id: queue.topic.id,
+  ...queue.properties,
+  arguments: storeArguments(queue.properties.arguments),
+  source:
+    queue.log !== undefined
+      ? addressOf(queue.log)
+      : { topic: queue.topic.name, subscription: queue.subscription.parts[0]!.subscriptionId, floors: [] },
+});
+
+/** The settled offsets of a subscription: those that the log knows from the checkpoint, else all below `floor`. */
+const openAckSet = (log: Log, subscriptionId: number, floor: number): AckSet => {
+  let acks = log.subscriptions.get(subscriptionId);
+  if (acks === undefined) {
+    acks = new AckSet(floor);
+    log.subscriptions.set(subscriptionId, acks);
+  }
+  return acks;
+};

@@ -1,0 +1,271 @@
+/**
+ * A subscription's place in one log: what is settled (durable, in the log's AckSet), what is out, what goes out again and
+ * how far the cursor is (soft). Memory is O(in flight).
+ */
+import type { AckSet } from '../../log/ack-set.ts';
+import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../log/batch-header.ts';
+import { type BatchRecord, batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
+import {
+  blockForm,
+  blockTimestamp,
+  messageEnd,
+  messageStart,
+  runCount,
+  runDistance,
+  runFirstMessage,
+  runFirstOffset,
+  runIndex,
+} from '../../log/block.ts';
+import type { Log } from '../../log/log.ts';
+import { LogReader } from '../../log/log-reader.ts';
+import type { Decompressor } from '../../wire/decompressor.ts';
+import { batchRecordForm, type MessageForm } from '../message.ts';
+import { Delivery } from './delivery.ts';
+import { OffsetHeap } from './offset-heap.ts';
+
+/** Batches up to this size are opened on the event loop when they are not compressed. */
+const inlineBatchBytes = 64 * 1024;
+
+/** ready: `delivery` is set. wait: nothing to deliver now. loading: ask again when onLoaded was called. */
+export type NextState = 'ready' | 'wait' | 'loading';
+
+/** Empty of records when they cannot be read. */
+interface OpenedBatch {
+  readonly baseOffset: number;
+  readonly endOffset: number;
+  readonly records: readonly BatchRecord[];
+}
+
+const unreadableBatch = (baseOffset: number, count: number): OpenedBatch => ({
+  baseOffset,
+  endOffset: baseOffset + count,
+  records: [],
+});
+
+const openBatch = (header: Buffer, baseOffset: number, count: number, payload: Buffer): OpenedBatch => {
+  try {
+    return { baseOffset, endOffset: baseOffset + count, records: decodeBatchRecords(header, 0, payload) };
+  } catch {
+    return unreadableBatch(baseOffset, count);
+  }
+};
+
+export interface PartOptions {
+  readonly log: Log;
+  readonly subscriptionId: number;
+  readonly acks: AckSet;
+  readonly forms: ReadonlyMap<number, MessageForm>;
+  readonly decompressor: Decompressor;
+  /** What was being read is in memory now, or storage failed. */
+  readonly onLoaded: (error: Error | undefined) => void;
+  /** A message came back. */
+  readonly onReturned: () => void;
+}
+
+export class SubscriptionPart {
+  readonly log: Log;
+  readonly subscriptionId: number;
+  readonly acks: AckSet;
+  readonly delivery: Delivery;
+  /** Delivered and neither settled nor returned. */
+  inFlightCount = 0;
+  /** The next offset that was never delivered by this process. */
+  #cursor = 0;
+  /** Below it, offsets were delivered before the process started. Set at the first next(), when recovery is over. */
+  #deliveredBefore = -1;
+  readonly #returned = new OffsetHeap();
+  readonly #reader: LogReader;
+  readonly #options: PartOptions;
+  #loading = false;
+  #opened: OpenedBatch | undefined;
+  /** The run that the last message came from; only valid within one call of the delivery loop. */
+  #runEnd = 0;
+  #runStart = 0;
+
+  constructor(options: PartOptions) {
+    this.#options = options;
+    this.log = options.log;
+    this.subscriptionId = options.subscriptionId;
+    this.acks = options.acks;
+    this.#reader = new LogReader(options.log);
+    this.delivery = new Delivery(this, options.forms);
+  }
+
+  /** Messages that are not settled. O(1): between floor and end every offset is settled or here. */
+  get unsettledCount(): number {
+    return this.log.endOffset - Math.max(this.acks.floor, this.log.startOffset) - this.acks.aboveFloorCount;
+  }
+
+  get readyCount(): number {
+    return Math.max(0, this.unsettledCount - this.inFlightCount);
+  }
+
+  get isLoading(): boolean {
+    return this.#loading;
+  }
+
+  /** Forgets places in memory; call before the first next() of a turn, as memory may have been reused since. */
+  beginTurn(): void {
+    this.#runEnd = 0;
+    this.#runStart = 0;
+  }
+
+  /** Sets `delivery` to the next message without taking it. */
+  next(): NextState {
+    if (this.#loading) return 'loading';
+    if (this.#deliveredBefore < 0) this.#deliveredBefore = this.acks.deliveredMark;
+    const returned = this.#returned.first();
+    if (returned !== undefined) {
+      this.delivery.redelivered = true;
+      return this.#locate(returned);
+    }
+    const limit = this.log.deletesOnAck ? this.log.visibleEnd : this.log.durableEnd;
+    const offset = this.acks.nextOpen(Math.max(this.#cursor, this.log.startOffset));
+    this.#cursor = offset;
+    if (offset >= limit) return 'wait';
+    this.delivery.redelivered = offset < this.#deliveredBefore;
+    return this.#locate(offset);
+  }
+
+  /** The message in `delivery` is out now. */
+  take(): void {
+    const { offset } = this.delivery;
+    if (this.#returned.first() === offset) this.#returned.pop();
+    else this.#cursor = offset + 1;
+    this.inFlightCount++;
+  }
+
+  /** A message that was out comes back, to its place in the order. */
+  giveBack(offset: number): void {
+    this.inFlightCount--;
+    this.#returned.push(offset);
+    this.#options.onReturned();
+  }
+
+  /** All ready messages as ranges of offsets, [from, to) pairwise, for a purge; they count as out until they are settled. */
+  takeAllReady(): number[] {
+    const ranges: number[] = [];
+    for (const offset of [...this.#returned.values()].sort((left, right) => left - right))
+      ranges.push(offset, offset + 1);
+    this.#returned.clear();
+    let from = this.acks.nextOpen(Math.max(this.#cursor, this.log.startOffset));
+    while (from < this.log.endOffset) {
+      const to = this.#nextSettledAfter(from);
+      ranges.push(from, to);
+      from = this.acks.nextOpen(to);
+    }
+    this.#cursor = this.log.endOffset;
+    for (let i = 0; i < ranges.length; i += 2) this.inFlightCount += ranges[i + 1]! - ranges[i]!;
+    return ranges;
+  }
+
+  /** Nobody consumes: memory for reading ahead is given back. */
+  idle(): void {
+    if (this.#loading) return;
+    this.#reader.release();
+    this.#opened = undefined;
+  }
+
+  #nextSettledAfter(offset: number): number {
+    for (let i = 0; i < this.acks.ranges.length; i += 2) {
+      if (this.acks.ranges[i]! > offset) return Math.min(this.acks.ranges[i]!, this.log.endOffset);
+    }
+    return this.log.endOffset;
+  }
+
+  #locate(offset: number): NextState {
+    if (offset >= this.#runStart && offset < this.#runEnd) return this.#setFromRun(offset);
+    const opened = this.#opened;
+    if (opened !== undefined && offset >= opened.baseOffset && offset < opened.endOffset) {
+      return this.#setFromBatch(opened, offset);
+    }
+    const entry = this.log.findEntry(offset);
+    if (entry < 0) return 'wait';
+    const first = this.log.entryFirstOffset(entry);
+    if (!this.#reader.locate(entry)) {
+      this.#load(this.#reader.fill());
+      return 'loading';
+    }
+    const { chunk, at, isBatch } = this.#reader;
+    // A hole, as compaction leaves: go on with what comes next.
+    const found = Math.max(offset, first);
+    if (isBatch) return this.#openBatch(chunk.buffer, at, found);
+    this.#runStart = runFirstOffset(chunk.buffer, at);
+    this.#runEnd = this.#runStart + runCount(chunk.buffer, at);
+    return this.#setFromRun(found);
+  }
+
+  #setFromRun(offset: number): NextState {
+    const { chunk, at: run } = this.#reader;
+    const { buffer } = chunk;
+    const block = run - runDistance(runIndex(buffer, run));
+    const message = runFirstMessage(buffer, run) + offset - this.#runStart;
+    const delivery = this.delivery;
+    delivery.offset = offset;
+    delivery.form = blockForm(buffer, block);
+    delivery.record = undefined;
+    delivery.buffer = buffer;
+    delivery.chunk = chunk;
+    delivery.start = messageStart(buffer, block, message);
+    delivery.end = messageEnd(buffer, block, message);
+    delivery.timestampMs = blockTimestamp(buffer, block);
+    return 'ready';
+  }
+
+  #setFromBatch(opened: OpenedBatch, offset: number): NextState {
+    const record = opened.records[offset - opened.baseOffset];
+    if (record === undefined) return this.#passUnreadable(opened);
+    const delivery = this.delivery;
+    delivery.offset = offset;
+    delivery.form = batchRecordForm;
+    delivery.record = record;
+    delivery.timestampMs = record.timestampMs;
+    return 'ready';
+  }
+
+  /** Bytes that no producer should have sent: they stay in the log for whoever can read them, and the cursor goes on. */
+  #passUnreadable(opened: OpenedBatch): NextState {
+    while (this.#returned.first() !== undefined && this.#returned.first()! < opened.endOffset) this.#returned.pop();
+    this.#cursor = Math.max(this.#cursor, opened.endOffset);
+    return this.next();
+  }
+
+  #openBatch(buffer: Buffer, at: number, offset: number): NextState {
+    this.#runEnd = 0;
+    this.#runStart = 0;
+    const payload = batchPayload(buffer, at);
+    const codec = batchCodec(buffer, at);
+    const baseOffset = batchBaseOffset(buffer, at);
+    const count = batchLastOffsetDelta(buffer, at) + 1;
+    // The records outlive this turn, the arena's memory may not.
+    const header = Buffer.from(buffer.subarray(at, at + batchHeaderBytes));
+    if (codec === 0 && payload.length <= inlineBatchBytes) {
+      this.#opened = openBatch(header, baseOffset, count, Buffer.from(payload));
+      return this.#setFromBatch(this.#opened, offset);
+    }
+    this.#load(
+      this.#options.decompressor.decompress(codec, payload).then(
+        (data) => {
+          this.#opened = openBatch(header, baseOffset, count, data);
+        },
+        () => {
+          this.#opened = unreadableBatch(baseOffset, count);
+        },
+      ),
+    );
+    return 'loading';
+  }
+
+  #load(work: Promise<void>): void {
+    this.#loading = true;
+    work.then(
+      () => this.#loaded(undefined),
+      (error: Error) => this.#loaded(error),
+    );
+  }
+
+  #loaded(error: Error | undefined): void {
+    this.#loading = false;
+    this.#options.onLoaded(error);
+  }
+}

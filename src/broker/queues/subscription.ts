@@ -1,0 +1,208 @@
+/**
+ * A subscription: one named group of consumers over one or more logs. The AMQP queue is one over its own log; a queue
+ * declared on a topic is one over all partitions.
+ *
+ * Messages go to the consumers in turn, returned ones first, always in order of offset. One reader per part: there is one
+ * delivery under way at a time.
+ */
+import { BrokerError } from '../../core/errors.ts';
+import type { Log, LogWatcher } from '../../log/log.ts';
+import type { DurableGate } from '../../shard/gate.ts';
+import type { AckCollector } from './ack-collector.ts';
+import type { Delivery, Sink } from './delivery.ts';
+import type { DeliveryLoop, Pumpable } from './delivery-loop.ts';
+import { type PartOptions, SubscriptionPart } from './subscription-part.ts';
+
+export interface SubscriptionOptions {
+  readonly parts: readonly Omit<PartOptions, 'onLoaded' | 'onReturned'>[];
+  readonly loop: DeliveryLoop;
+  readonly gate: DurableGate;
+  readonly acks: (log: Log) => AckCollector;
+  readonly onStorageFailed: (error: Error) => void;
+  /** The last consumer has gone. */
+  readonly onUnused: () => void;
+}
+
+interface PendingGet {
+  readonly autoAck: boolean;
+  /** What is durable up to here must be looked at. */
+  readonly ticket: number;
+  readonly callback: (delivery: Delivery | undefined) => void;
+}
+
+export class Subscription implements LogWatcher, Pumpable {
+  readonly parts: readonly SubscriptionPart[];
+  readonly #options: SubscriptionOptions;
+  /** Highest priority first, then in order of arrival. */
+  readonly #sinks: Sink[] = [];
+  /** Whose turn it is. */
+  #nextSink = 0;
+  #nextPart = 0;
+  readonly #gets: PendingGet[] = [];
+  #cancelled = false;
+
+  constructor(options: SubscriptionOptions) {
+    this.#options = options;
+    this.parts = options.parts.map(
+      (part) =>
+        new SubscriptionPart({
+          ...part,
+          onLoaded: (error) => this.#onLoaded(error),
+          onReturned: () => options.loop.schedule(this),
+        }),
+    );
+    for (const part of this.parts) part.log.watch(this);
+  }
+
+  get consumerCount(): number {
+    return this.#sinks.length;
+  }
+
+  /** Messages that wait. O(number of parts). */
+  get readyCount(): number {
+    let count = 0;
+    for (const part of this.parts) count += part.readyCount;
+    return count;
+  }
+
+  /** Messages that are out. */
+  get unackedCount(): number {
+    let count = 0;
+    for (const part of this.parts) count += part.inFlightCount;
+    return count;
+  }
+
+  /** @throws BrokerError 'locked' when one consumes exclusively, or this one wants to and others consume */
+  attach(sink: Sink): void {
+    if (this.#sinks.some((other) => other.exclusive) || (sink.exclusive && this.#sinks.length > 0)) {
+      throw new BrokerError('locked', 'in exclusive use');
+    }
+    let at = this.#sinks.length;
+    while (at > 0 && this.#sinks[at - 1]!.priority < sink.priority) at--;
+    this.#sinks.splice(at, 0, sink);
+    this.#options.loop.schedule(this);
+  }
+
+  /** What the sink has not settled stays out until it is settled or returned. */
+  detach(sink: Sink): void {
+    const at = this.#sinks.indexOf(sink);
+    if (at < 0) return;
+    this.#sinks.splice(at, 1);
+    if (this.#nextSink > at) this.#nextSink--;
+    if (this.#sinks.length > 0) return;
+    for (const part of this.parts) part.idle();
+    this.#options.onUnused();
+  }
+
+  creditAvailable(): void {
+    this.#options.loop.schedule(this);
+  }
+
+  /**
+   * One message without a consumer. Calls back once: at once, or when what was committed before this call is durable and
+   * what must be read is read. Undefined: there is none.
+   */
+  get(autoAck: boolean, callback: (delivery: Delivery | undefined) => void): void {
+    const { gate } = this.#options;
+    this.#gets.push({ autoAck, ticket: gate.current, callback });
+    if (gate.durable >= gate.current) this.#serveGets();
+    else gate.wait(gate.current, { onDurable: () => this.#serveGets() });
+  }
+
+  /** Settles all ready messages and returns how many there were. Those that are out stay out. */
+  purge(): number {
+    let count = 0;
+    for (const part of this.parts) {
+      const ranges = part.takeAllReady();
+      for (let i = 0; i < ranges.length; i += 2) {
+        this.#options.acks(part.log).add(part, ranges[i]!, ranges[i + 1]!);
+        count += ranges[i + 1]! - ranges[i]!;
+      }
+      this.#options.acks(part.log).flush();
+    }
+    return count;
+  }
+
+  /** The queue is gone. */
+  cancel(): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    for (const part of this.parts) part.log.unwatch(this);
+    for (const sink of this.#sinks.splice(0)) sink.onCancelled();
+    for (const { callback } of this.#gets.splice(0)) callback(undefined);
+  }
+
+  onLogVisible(): void {
+    if (this.#sinks.length > 0) this.#options.loop.schedule(this);
+  }
+
+  pump(count: number): boolean {
+    if (this.#cancelled) return false;
+    for (const part of this.parts) part.beginTurn();
+    this.#nextPart = (this.#nextPart + 1) % this.parts.length;
+    for (let delivered = 0; delivered < count; delivered++) {
+      const index = this.#sinkWithCredit();
+      if (index < 0) return false;
+      const part = this.#partWithMessage();
+      if (part === undefined) return false;
+      const sink = this.#sinks[index]!;
+      this.#nextSink = (index + 1) % this.#sinks.length;
+      this.#hand(part, sink.autoAck);
+      sink.deliver(part.delivery);
+    }
+    return true;
+  }
+
+  /** Takes the message that `part.delivery` shows. */
+  #hand(part: SubscriptionPart, autoAck: boolean): void {
+    const { offset } = part.delivery;
+    part.take();
+    part.log.store.noteDelivered(part.log, part.subscriptionId, part.acks, offset + 1);
+    if (autoAck) this.#options.acks(part.log).add(part, offset, offset + 1);
+  }
+
+  /** Index of the consumer whose turn it is, of those with the highest priority that have credit; -1 if none has. */
+  #sinkWithCredit(): number {
+    const count = this.#sinks.length;
+    let best = -1;
+    for (let i = 0; i < count; i++) {
+      const index = (this.#nextSink + i) % count;
+      const sink = this.#sinks[index]!;
+      if ((best >= 0 && sink.priority <= this.#sinks[best]!.priority) || !sink.hasCredit()) continue;
+      best = index;
+      if (sink.priority === this.#sinks[0]!.priority) break;
+    }
+    return best;
+  }
+
+  #partWithMessage(): SubscriptionPart | undefined {
+    for (let i = 0; i < this.parts.length; i++) {
+      const index = (this.#nextPart + i) % this.parts.length;
+      if (this.parts[index]!.next() !== 'ready') continue;
+      // Stay on this part while it has messages in memory: its batch is open.
+      this.#nextPart = index;
+      return this.parts[index];
+    }
+    return undefined;
+  }
+
+  #serveGets(): void {
+    for (const part of this.parts) part.beginTurn();
+    while (this.#gets.length > 0 && this.#gets[0]!.ticket <= this.#options.gate.durable) {
+      const part = this.#partWithMessage();
+      if (part === undefined && this.parts.some((one) => one.isLoading)) return;
+      const { autoAck, callback } = this.#gets.shift()!;
+      if (part !== undefined) this.#hand(part, autoAck);
+      callback(part?.delivery);
+    }
+  }
+
+  #onLoaded(error: Error | undefined): void {
+    if (error !== undefined) {
+      this.#options.onStorageFailed(error);
+      return;
+    }
+    this.#serveGets();
+    this.#options.loop.schedule(this);
+  }
+}

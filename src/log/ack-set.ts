@@ -1,0 +1,120 @@
+/**
+ * What one subscription has settled in one log: everything below the floor, and ranges above it. Sorted, disjoint, never
+ * touching; the floor swallows a range that reaches it.
+ */
+export class AckSet {
+  /** All offsets below are settled. */
+  #floor: number;
+  /** Settled ranges above the floor, [from, to) pairwise, ascending, with a gap before each. */
+  readonly #ranges: number[] = [];
+  /** Offsets in #ranges. */
+  #aboveFloor = 0;
+  /** Offsets below have been delivered at least once, as far as is logged. */
+  deliveredMark: number;
+
+  constructor(floor: number) {
+    this.#floor = floor;
+    this.deliveredMark = floor;
+  }
+
+  get floor(): number {
+    return this.#floor;
+  }
+
+  get ranges(): readonly number[] {
+    return this.#ranges;
+  }
+
+  /** Settled offsets above the floor. */
+  get aboveFloorCount(): number {
+    return this.#aboveFloor;
+  }
+
+  has(offset: number): boolean {
+    if (offset < this.#floor) return true;
+    if (this.#ranges.length === 0) return false;
+    const index = this.#lastStartingAtOrBelow(offset);
+    return index >= 0 && offset < this.#ranges[index + 1]!;
+  }
+
+  /** First offset at or after `offset` that is not settled. */
+  nextOpen(offset: number): number {
+    if (offset < this.#floor) return this.nextOpen(this.#floor);
+    if (this.#ranges.length === 0) return offset;
+    const index = this.#lastStartingAtOrBelow(offset);
+    return index >= 0 && offset < this.#ranges[index + 1]! ? this.#ranges[index + 1]! : offset;
+  }
+
+  /** How many of [from, to) are settled. */
+  countWithin(from: number, to: number): number {
+    let count = Math.max(0, Math.min(to, this.#floor) - from);
+    for (
+      let i = Math.max(0, this.#lastStartingAtOrBelow(from));
+      i < this.#ranges.length && this.#ranges[i]! < to;
+      i += 2
+    ) {
+      count += Math.max(0, Math.min(to, this.#ranges[i + 1]!) - Math.max(from, this.#ranges[i]!));
+    }
+    return count;
+  }
+
+  /** Settles [from, to). Offsets that were settled before stay so. */
+  add(from: number, to: number): void {
+    if (to <= this.#floor) return;
+    if (from <= this.#floor) {
+      this.#floor = to;
+      this.#swallow();
+      return;
+    }
+    const ranges = this.#ranges;
+    // First range that ends at or after `from`: everything from there that starts at or before `to` melts into one.
+    let first = Math.max(0, this.#lastStartingAtOrBelow(from));
+    if (first < ranges.length && ranges[first + 1]! < from) first += 2;
+    let last = first;
+    let start = from;
+    let end = to;
+    while (last < ranges.length && ranges[last]! <= to) {
+      start = Math.min(start, ranges[last]!);
+      end = Math.max(end, ranges[last + 1]!);
+      this.#aboveFloor -= ranges[last + 1]! - ranges[last]!;
+      last += 2;
+    }
+    if (last === first + 2) {
+      ranges[first] = start;
+      ranges[first + 1] = end;
+    } else {
+      ranges.splice(first, last - first, start, end);
+    }
+    this.#aboveFloor += end - start;
+  }
+
+  /** The log starts here now: everything below counts as settled. */
+  raiseFloor(floor: number): void {
+    if (floor <= this.#floor) return;
+    this.#floor = floor;
+    this.#swallow();
+  }
+
+  #swallow(): void {
+    const ranges = this.#ranges;
+    let gone = 0;
+    while (gone < ranges.length && ranges[gone]! <= this.#floor) {
+      this.#aboveFloor -= ranges[gone + 1]! - ranges[gone]!;
+      if (ranges[gone + 1]! > this.#floor) this.#floor = ranges[gone + 1]!;
+      gone += 2;
+    }
+    if (gone > 0) ranges.splice(0, gone);
+  }
+
+  /** Index of the last range that starts at or below `offset`, -2 if none. */
+  #lastStartingAtOrBelow(offset: number): number {
+    let low = 0;
+    let high = this.#ranges.length >> 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#ranges[middle * 2]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low * 2 - 2;
+  }
+}

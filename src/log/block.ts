@@ -1,0 +1,55 @@
+/**
+ * The message block: what the heads of single messages store. Each message stands once, then every log that received it
+ * names it in a run, so a fan-out to a hundred queues stores the body once.
+ *
+ *   block  = f64 timestamp (ms), u8 form, 3 zero bytes, u32 message count, u32 run count, u32 payload bytes
+ *            run*, u32 end of each message (relative to the payload), payload
+ *   run    = u32 log id, u32 index of this run, f64 first offset, u32 first message, u32 count, u32 flags
+ *
+ * A log's index points at its run; the run's own index leads back to the start of the block. All numbers little endian.
+ */
+export const blockHeaderBytes = 24;
+export const runBytes = 28;
+
+/** Run flag: dropped by recovery, and a queue's consumer may have it before it is durable. */
+export const runTransient = 1;
+
+export const blockTimestamp = (buffer: Buffer, block: number): number => buffer.readDoubleLE(block);
+export const blockForm = (buffer: Buffer, block: number): number => buffer[block + 8]!;
+export const blockMessageCount = (buffer: Buffer, block: number): number => buffer.readUInt32LE(block + 12);
+export const blockRunCount = (buffer: Buffer, block: number): number => buffer.readUInt32LE(block + 16);
+export const blockPayloadBytes = (buffer: Buffer, block: number): number => buffer.readUInt32LE(block + 20);
+
+export const runLogId = (buffer: Buffer, run: number): number => buffer.readUInt32LE(run);
+export const runIndex = (buffer: Buffer, run: number): number => buffer.readUInt32LE(run + 4);
+export const runFirstOffset = (buffer: Buffer, run: number): number => buffer.readDoubleLE(run + 8);
+export const runFirstMessage = (buffer: Buffer, run: number): number => buffer.readUInt32LE(run + 16);
+export const runCount = (buffer: Buffer, run: number): number => buffer.readUInt32LE(run + 20);
+export const runFlags = (buffer: Buffer, run: number): number => buffer.readUInt32LE(run + 24);
+
+/** How far before a run its block starts. */
+export const runDistance = (index: number): number => blockHeaderBytes + index * runBytes;
+
+/** Start of the table of message ends. */
+const endsStart = (buffer: Buffer, block: number): number =>
+  block + blockHeaderBytes + blockRunCount(buffer, block) * runBytes;
+
+/** First byte of message `message` of the block. */
+export const messageStart = (buffer: Buffer, block: number, message: number): number => {
+  const ends = endsStart(buffer, block);
+  const payload = ends + 4 * blockMessageCount(buffer, block);
+  return message === 0 ? payload : payload + buffer.readUInt32LE(ends + 4 * (message - 1));
+};
+
+/** One past the last byte of message `message` of the block. */
+export const messageEnd = (buffer: Buffer, block: number, message: number): number => {
+  const ends = endsStart(buffer, block);
+  return ends + 4 * blockMessageCount(buffer, block) + buffer.readUInt32LE(ends + 4 * message);
+};
+
+/** Bytes of the whole block; needs only its header. */
+export const blockBytes = (buffer: Buffer, block: number): number =>
+  blockHeaderBytes +
+  blockRunCount(buffer, block) * runBytes +
+  blockMessageCount(buffer, block) * 4 +
+  blockPayloadBytes(buffer, block);

@@ -1,0 +1,94 @@
+/**
+ * Idempotent producers of one log: the last five batches of each, so that a repeated batch is answered with the offset it
+ * got the first time and a gap is refused. Rules: Apache Kafka, ProducerAppendInfo and ProducerStateEntry.
+ */
+const rememberedBatches = 5;
+/** Producers remembered per log; beyond it the one that wrote longest ago is forgotten. */
+const producersMax = 20_000;
+const sequenceModulus = 0x8000_0000;
+
+interface RememberedBatch {
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly baseOffset: number;
+  readonly timestampMs: number;
+}
+
+interface Producer {
+  epoch: number;
+  /** Oldest first. */
+  batches: RememberedBatch[];
+  /** When its newest batch was appended, by the broker's clock. */
+  lastAppendMs: number;
+}
+
+export type SequenceVerdict =
+  | { readonly kind: 'next' }
+  | { readonly kind: 'duplicate'; readonly baseOffset: number; readonly timestampMs: number }
+  | { readonly kind: 'out-of-order' }
+  | { readonly kind: 'stale-epoch' };
+
+const next: SequenceVerdict = { kind: 'next' };
+const outOfOrder: SequenceVerdict = { kind: 'out-of-order' };
+const staleEpoch: SequenceVerdict = { kind: 'stale-epoch' };
+
+export class Producers {
+  /** In order of the last append. */
+  readonly #byId = new Map<number, Producer>();
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** Decides on a batch; changes nothing. A producer that wrote nothing since `expiredBeforeMs` is not known any more. */
+  check(
+    producerId: number,
+    epoch: number,
+    firstSequence: number,
+    count: number,
+    expiredBeforeMs: number,
+  ): SequenceVerdict {
+    const producer = this.#byId.get(producerId);
+    if (producer === undefined || producer.lastAppendMs < expiredBeforeMs) return next;
+    if (epoch < producer.epoch) return staleEpoch;
+    if (epoch > producer.epoch) return firstSequence === 0 ? next : outOfOrder;
+    const lastSequence = (firstSequence + count - 1) % sequenceModulus;
+    for (const batch of producer.batches) {
+      if (batch.firstSequence === firstSequence && batch.lastSequence === lastSequence) {
+        return { kind: 'duplicate', baseOffset: batch.baseOffset, timestampMs: batch.timestampMs };
+      }
+    }
+    const newest = producer.batches.at(-1)!;
+    return firstSequence === (newest.lastSequence + 1) % sequenceModulus ? next : outOfOrder;
+  }
+
+  /** A batch was appended. */
+  apply(
+    producerId: number,
+    epoch: number,
+    firstSequence: number,
+    count: number,
+    baseOffset: number,
+    timestampMs: number,
+  ): void {
+    let producer = this.#byId.get(producerId);
+    this.#byId.delete(producerId);
+    if (producer === undefined || producer.epoch !== epoch) producer = { epoch, batches: [], lastAppendMs: 0 };
+    if (producer.batches.length === rememberedBatches) producer.batches.shift();
+    const lastSequence = (firstSequence + count - 1) % sequenceModulus;
+    producer.batches.push({ firstSequence, lastSequence, baseOffset, timestampMs });
+    producer.lastAppendMs = timestampMs;
+    this.#byId.set(producerId, producer);
+    if (this.#byId.size > producersMax) this.#byId.delete(this.#byId.keys().next().value!);
+  }
+
+  snapshot(): ProducersSnapshot {
+    return [...this.#byId].map(([id, producer]) => [id, producer.epoch, producer.lastAppendMs, producer.batches]);
+  }
+
+  restore(snapshot: ProducersSnapshot): void {
+    for (const [id, epoch, lastAppendMs, batches] of snapshot) this.#byId.set(id, { epoch, lastAppendMs, batches });
+  }
+}
+
+export type ProducersSnapshot = [id: number, epoch: number, lastAppendMs: number, batches: RememberedBatch[]][];

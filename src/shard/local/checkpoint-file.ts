@@ -1,0 +1,130 @@
+/**
+ * Checkpoint files: the shard's fold of everything before a position, and the table of the log files that are still
+ * wanted with it. The table is needed because files in the middle of the log are reclaimed while older ones stay: it
+ * says where the chain of frames begins in each, and where it ends in all but the last.
+ *
+ * Written as `.tmp`, synced, renamed, directory synced; little-endian:
+ *
+ *      0  8 bytes  magic 'RMQCKP' + 2 bytes format version
+ *      8  u32      crc32c of everything behind it
+ *     12  u32      salt of the log
+ *     16  u64      number of the checkpoint, as in its name
+ *     24  u64      position
+ *     32  u32      count of files
+ *     36  u32      length of the data
+ *     40  per file: u64 sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it, u32 end offset, u32 0
+ *         data
+ *
+ * The checkpoint before the newest is kept: if the newest is damaged and no file was reclaimed for it, the older one and
+ * a longer replay give the same state.
+ */
+import type { Position } from '../../core/ids.ts';
+import type { Storage } from '../../storage/storage.ts';
+import { crc32c } from '../../wire/crc32c.ts';
+import type { Checkpoint } from '../shard-log.ts';
+import { writeAll } from './prepare-file.ts';
+import type { ChainStart } from './wal-file.ts';
+
+const formatVersion = 1;
+const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x50, formatVersion, 0]);
+const headerBytes = 40;
+const entryBytes = 32;
+const namePattern = /^checkpoint-(\d{12})$/;
+
+export interface FileEntry {
+  readonly sequence: number;
+  readonly chainStart: ChainStart;
+  /** Offset behind the last frame; 0 for the last file, which goes on. */
+  readonly endOffset: number;
+}
+
+export interface StoredCheckpoint extends Checkpoint {
+  readonly number: number;
+  readonly salt: number;
+  /** In order of sequence. */
+  readonly files: readonly FileEntry[];
+}
+
+export const checkpointName = (number: number): string => `checkpoint-${String(number).padStart(12, '0')}`;
+
+export const checkpointNumber = (name: string): number | undefined => {
+  const match = namePattern.exec(name);
+  return match === null ? undefined : Number(match[1]);
+};
+
+const encode = (checkpoint: StoredCheckpoint): Buffer => {
+  const dataStart = headerBytes + checkpoint.files.length * entryBytes;
+  const bytes = Buffer.alloc(dataStart + checkpoint.data.length);
+  magic.copy(bytes);
+  bytes.writeUInt32LE(checkpoint.salt, 12);
+  bytes.writeBigUInt64LE(BigInt(checkpoint.number), 16);
+  bytes.writeBigUInt64LE(BigInt(checkpoint.position), 24);
+  bytes.writeUInt32LE(checkpoint.files.length, 32);
+  bytes.writeUInt32LE(checkpoint.data.length, 36);
+  let at = headerBytes;
+  for (const { sequence, chainStart, endOffset } of checkpoint.files) {
+    bytes.writeBigUInt64LE(BigInt(sequence), at);
+    bytes.writeBigUInt64LE(BigInt(chainStart.frameSequence), at + 8);
+    bytes.writeUInt32LE(chainStart.previousCrc, at + 16);
+    bytes.writeUInt32LE(chainStart.epoch, at + 20);
+    bytes.writeUInt32LE(endOffset, at + 24);
+    at += entryBytes;
+  }
+  checkpoint.data.copy(bytes, dataStart);
+  bytes.writeUInt32LE(crc32c(bytes, 12, bytes.length), 8);
+  return bytes;
+};
+
+const decode = (bytes: Buffer): StoredCheckpoint | undefined => {
+  if (bytes.length < headerBytes || !bytes.subarray(0, magic.length).equals(magic)) return undefined;
+  if (crc32c(bytes, 12, bytes.length) !== bytes.readUInt32LE(8)) return undefined;
+  const fileCount = bytes.readUInt32LE(32);
+  const files: FileEntry[] = [];
+  for (let index = 0, at = headerBytes; index < fileCount; index++, at += entryBytes) {
+    files.push({
+      sequence: Number(bytes.readBigUInt64LE(at)),
+      chainStart: {
+        frameSequence: Number(bytes.readBigUInt64LE(at + 8)),
+        previousCrc: bytes.readUInt32LE(at + 16),
+        epoch: bytes.readUInt32LE(at + 20),
+      },
+      endOffset: bytes.readUInt32LE(at + 24),
+    });
+  }
+  return {
+    salt: bytes.readUInt32LE(12),
+    number: Number(bytes.readBigUInt64LE(16)),
+    position: Number(bytes.readBigUInt64LE(24)) as Position,
+    files,
+    data: bytes.subarray(headerBytes + fileCount * entryBytes),
+  };
+};
+
+/** Reads a checkpoint; undefined if it is damaged. */
+export const readCheckpoint = async (storage: Storage, number: number): Promise<StoredCheckpoint | undefined> => {
+  const file = await storage.open(checkpointName(number), { create: false, durable: false });
+  try {
+    const bytes = Buffer.allocUnsafeSlow(await file.sizeBytes());
+    const readBytes = await file.read(bytes, 0, bytes.length, 0);
+    const decoded = decode(bytes.subarray(0, readBytes));
+    return decoded?.number === number ? decoded : undefined;
+  } finally {
+    await file.close();
+  }
+};
+
+/** Stores a checkpoint; it counts when this resolves. After an error it may be there or not. */
+export const storeCheckpoint = async (storage: Storage, checkpoint: StoredCheckpoint): Promise<void> => {
+  const name = checkpointName(checkpoint.number);
+  const bytes = encode(checkpoint);
+  const file = await storage.open(`${name}.tmp`, { create: true, durable: false });
+  try {
+    await file.truncate(bytes.length);
+    await writeAll(file, bytes, bytes.length, 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await storage.rename(`${name}.tmp`, name);
+  await storage.syncDirectory();
+};

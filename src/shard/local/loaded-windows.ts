@@ -1,0 +1,98 @@
+/**
+ * Pieces of the log read back from its files, for readers behind the arena. Windows lie on a grid of `readAheadBytes`, so
+ * that readers near one another share them, and concurrent loads of one window share the read. The most recently used
+ * `loadedWindowsMax` are kept. Their memory is never reused, only dropped: whoever still holds a view keeps it alive.
+ */
+import type { Position } from '../../core/ids.ts';
+import type { StorageFile } from '../../storage/storage.ts';
+import type { Chunk } from '../shard-log.ts';
+import { loadedWindowsMax } from './wal-limits.ts';
+
+class LoadedWindow implements Chunk {
+  readonly buffer: Buffer;
+  readonly basePosition: Position;
+  readonly endPosition: number;
+
+  constructor(buffer: Buffer, basePosition: number) {
+    this.buffer = buffer;
+    this.basePosition = basePosition as Position;
+    this.endPosition = basePosition + buffer.length;
+  }
+
+  pin(): void {}
+
+  unpin(): void {}
+
+  covers(position: number, lengthBytes: number): boolean {
+    return position >= this.basePosition && position + lengthBytes <= this.endPosition;
+  }
+}
+
+/** What to read and from where; offsets are in the file, whose first byte has `filePosition`. */
+export interface LoadRequest {
+  readonly handle: StorageFile;
+  readonly filePosition: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+  /** Nothing is read from here on: it is not durable, or not part of the log. */
+  readonly limitOffset: number;
+}
+
+export class LoadedWindows {
+  readonly #readAheadBytes: number;
+  /** Most recently used first. */
+  readonly #windows: LoadedWindow[] = [];
+  /** Reads under way. */
+  readonly #loading = new Set<{ readonly start: number; readonly end: number; readonly result: Promise<Chunk> }>();
+
+  constructor(readAheadBytes: number) {
+    this.#readAheadBytes = readAheadBytes;
+  }
+
+  find(position: number, lengthBytes: number): Chunk | undefined {
+    const windows = this.#windows;
+    for (let index = 0; index < windows.length; index++) {
+      const window = windows[index]!;
+      if (!window.covers(position, lengthBytes)) continue;
+      if (index > 0) {
+        windows.copyWithin(1, 0, index);
+        windows[0] = window;
+      }
+      return window;
+    }
+    return undefined;
+  }
+
+  load(request: LoadRequest): Promise<Chunk> {
+    const { filePosition, offset, lengthBytes, limitOffset } = request;
+    const cached = this.find(filePosition + offset, lengthBytes);
+    if (cached !== undefined) return Promise.resolve(cached);
+    const gridStart = offset - (offset % this.#readAheadBytes);
+    const start = filePosition + gridStart;
+    const end = filePosition + Math.min(limitOffset, Math.max(gridStart + this.#readAheadBytes, offset + lengthBytes));
+    for (const loading of this.#loading) {
+      if (loading.start <= start && loading.end >= filePosition + offset + lengthBytes) return loading.result;
+    }
+    const result = this.#read(request.handle, filePosition, start, end);
+    const loading = { start, end, result };
+    this.#loading.add(loading);
+    const forget = (): void => {
+      this.#loading.delete(loading);
+    };
+    result.then(forget, forget);
+    return result;
+  }
+
+  async #read(handle: StorageFile, filePosition: number, start: number, end: number): Promise<Chunk> {
+    const buffer = Buffer.allocUnsafeSlow(end - start);
+    const readBytes = await handle.read(buffer, 0, buffer.length, start - filePosition);
+    if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${start - filePosition + readBytes}`);
+    const window = new LoadedWindow(buffer, start);
+    // A shorter window of the same place, read when less of it was durable, is of no more use.
+    const outdated = this.#windows.findIndex((each) => each.basePosition === start);
+    if (outdated >= 0) this.#windows.splice(outdated, 1);
+    this.#windows.unshift(window);
+    if (this.#windows.length > loadedWindowsMax) this.#windows.pop();
+    return window;
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * The local write-ahead log: ShardLog over the files of one directory. This file joins the parts, each of which owns one
+ * kind of state: group-writer.ts (open frame, order of writes), arena.ts (memory), wal-files.ts (files in use, prepared,
+ * reclaimed), recovery.ts (what was found at open), checkpoint-file.ts, loaded-windows.ts.
+ *
+ * Opening writes a frame without commits that carries the new epoch. It is durable before open() resolves, so no two
+ * opens ever serve under one epoch; and it proves by its durableThrough that all before it is on disk.
+ *
+ * One process, one open log per directory: a log that failed must be closed before another is opened in its place, for
+ * its background work may still be writing.
+ */
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { BrokerError } from '../../core/errors.ts';
+import type { Epoch, Position } from '../../core/ids.ts';
+import type { Storage } from '../../storage/storage.ts';
+import type { Checkpoint, Chunk, Durability, ReplayCommit, ShardLog, ShardLogOpened } from '../shard-log.ts';
+import { checkpointName, checkpointNumber, type StoredCheckpoint, storeCheckpoint } from './checkpoint-file.ts';
+import { GroupWriter } from './group-writer.ts';
+import { LoadedWindows } from './loaded-windows.ts';
+import { Recovery } from './recovery.ts';
+import type { WalFile } from './wal-file.ts';
+import { WalFiles } from './wal-files.ts';
+import { checkpointEveryFiles, checkpointRetryMs, type WalLimits, walLimits } from './wal-limits.ts';
+
+export interface LocalLogOptions {
+  /** The directory of this log alone. */
+  readonly storage: Storage;
+  /** 'sync': durable is on disk. 'os': durable is in the page cache, and survives the process but not the machine. */
+  readonly durability: Durability;
+  readonly clock?: Clock;
+  readonly limits?: Partial<WalLimits>;
+}
+
+type State = 'new' | 'opening' | 'open' | 'failed' | 'closed';
+
+export class LocalLog implements ShardLog {
+  readonly #storage: Storage;
+  readonly #durable: boolean;
+  readonly #clock: Clock;
+  readonly #limits: WalLimits;
+  readonly #files: WalFiles;
+  readonly #writer: GroupWriter;
+  readonly #windows: LoadedWindows;
+  #state: State = 'new';
+  #salt = 0;
+  /** Of all checkpoint files ever written, the highest number. */
+  #lastNumber = 0;
+  /** The newest checkpoint known to be good. */
+  #goodNumber: number | undefined;
+  #checkpointPosition = 0;
+  #checkpointBytes = 0;
+  #checkpointing: Promise<void> | undefined;
+  /** After a failed checkpoint none is wanted before this time. */
+  #checkpointNotBefore = 0;
+  /** During replay: end of the commit being replayed. */
+  #replayPosition = 0;
+
+  onDurable: (durablePosition: Position) => void = () => {};
+  onFailed: (error: Error) => void = () => {};
+  onRoomChanged: (hasRoom: boolean) => void = () => {};
+
+  constructor(options: LocalLogOptions) {
+    this.#storage = options.storage;
+    this.#durable = options.durability === 'sync';
+    this.#clock = options.clock ?? systemClock;
+    this.#limits = walLimits(options.limits);
+    this.#files = new WalFiles({
+      storage: options.storage,
+      limits: this.#limits,
+      clock: this.#clock,
+      durable: this.#durable,
+      onRoomChanged: (hasRoom) => this.onRoomChanged(hasRoom),
+      onPrepareFailed: (error) => {
+        if (this.#state === 'opening') this.#writer.fail(error);
+      },
+    });
+    this.#writer = new GroupWriter({
+      files: this.#files,
+      limits: this.#limits,
+      durable: this.#durable,
+      onDurable: (durablePosition) => {
+        if (this.#state === 'open') this.onDurable(durablePosition);
+      },
+      onFailed: (error) => this.#fail(error),
+    });
+    this.#windows = new LoadedWindows(this.#limits.readAheadBytes);
+  }
+
+  async open(
+    onCheckpoint: (checkpoint: Checkpoint | undefined) => void,
+    replay: ReplayCommit,
+  ): Promise<ShardLogOpened> {
+    if (this.#state !== 'new') throw new Error('a log is opened once');
+    this.#state = 'opening';
+    try {
+      const recovery = new Recovery({
+        storage: this.#storage,
+        walFileBytes: this.#limits.walFileBytes,
+        durable: this.#durable,
+        onFile: (file) => this.#files.adopt(file),
+        onCheckpoint,
+        replay: (buffer, start, lengthBytes, position, epoch) => {
+          this.#replayPosition = position + lengthBytes;
+          replay(buffer, start, lengthBytes, position, epoch);
+        },
+      });
+      const found = await recovery.run();
+      for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
+      this.#salt = found.salt;
+      this.#lastNumber = found.lastCheckpointNumber;
+      this.#goodNumber = found.checkpoint?.number;
+      this.#checkpointPosition = found.checkpoint?.position ?? 0;
+      this.#checkpointBytes = found.checkpoint?.data.length ?? 0;
+      const epoch = (found.chain.epoch + 1) as Epoch;
+      this.#writer.start(found.endOffset, found.chain, found.salt);
+      this.#files.start(found);
+      await this.#writer.writeOpeningFrame(epoch);
+      this.#state = 'open';
+      return { epoch, checkpoint: found.checkpoint };
+    } catch (error) {
+      this.#state = 'failed';
+      await this.#files.stop();
+      throw error instanceof BrokerError
+        ? error
+        : new BrokerError('storage-failed', `write-ahead log: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  #fail(error: Error): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'failed';
+    this.onFailed(error);
+  }
+
+  get durablePosition(): Position {
+    return this.#writer.durablePosition;
+  }
+
+  get endPosition(): Position {
+    return this.#writer.endPosition;
+  }
+
+  reserve(lengthBytes: number): Position {
+    return this.#writer.reserve(lengthBytes);
+  }
+
+  get reservedBuffer(): Buffer {
+    return this.#writer.reservedBuffer;
+  }
+
+  get reservedStart(): number {
+    return this.#writer.reservedStart;
+  }
+
+  commit(): Position {
+    return this.#writer.commit();
+  }
+
+  abandon(): void {
+    this.#writer.abandon();
+  }
+
+  chunkAt(position: Position, lengthBytes?: number): Chunk | undefined {
+    const chunk = this.#writer.arena.find(position);
+    if (chunk !== undefined || lengthBytes === undefined) return chunk;
+    return this.#windows.find(position, lengthBytes);
+  }
+
+  async load(position: Position, lengthBytes: number): Promise<Chunk> {
+    const file = this.#files.fileAt(position);
+    const handle = file?.handle;
+    if (file === undefined || handle === undefined) {
+      throw new BrokerError('not-found', `position ${position} is no longer in the log`);
+    }
+    const filePosition = file.sequence * this.#limits.walFileBytes;
+    const offset = position - filePosition;
+    const limitOffset = this.#durableOffset(file);
+    if (offset + lengthBytes > limitOffset)
+      throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
+    this.#files.beginRead(file);
+    try {
+      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, limitOffset });
+    } finally {
+      await this.#files.endRead(file);
+    }
+  }
+
+  /** Offset in this file up to which commits are durable. */
+  #durableOffset(file: WalFile): number {
+    const { durableFileSequence, durablePosition } = this.#writer;
+    if (file.sequence < durableFileSequence) return file.endOffset;
+    return Math.max(0, durablePosition - file.sequence * this.#limits.walFileBytes);
+  }
+
+  hold(position: Position): void {
+    this.#files.hold(position);
+  }
+
+  release(position: Position): void {
+    this.#files.release(position, this.#state === 'opening' ? this.#replayPosition : this.#writer.endPosition);
+  }
+
+  get hasRoom(): boolean {
+    return this.#files.hasRoom;
+  }
+
+  get usedBytes(): number {
+    return this.#files.usedBytes;
+  }
+
+  get limitBytes(): number {
+    return this.#limits.walBytesMax;
+  }
+
+  /**
+   * A checkpoint pays if it frees as much as it writes, if the log is half full and it frees anything, or if recovery
+   * would have much to replay.
+   */
+  get wantsCheckpoint(): boolean {
+    if (this.#state !== 'open' || this.#checkpointing !== undefined) return false;
+    if (this.#checkpointNotBefore > 0 && this.#clock.now() < this.#checkpointNotBefore) return false;
+    const { endPosition, durableFileSequence } = this.#writer;
+    if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
+    const freedBytes = this.#files.reclaimableBytes(endPosition, durableFileSequence);
+    if (freedBytes === 0) return false;
+    return freedBytes >= this.#checkpointBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
+  }
+
+  async writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
+    if (this.#checkpointing !== undefined) throw new Error('a checkpoint is being written');
+    if (checkpoint.position > this.#writer.endPosition) throw new RangeError('checkpoint beyond the end of the log');
+    this.#checkpointing = this.#writeCheckpoint(checkpoint);
+    try {
+      await this.#checkpointing;
+      this.#checkpointNotBefore = 0;
+    } catch (error) {
+      this.#checkpointNotBefore = this.#clock.now() + checkpointRetryMs;
+      throw error;
+    } finally {
+      this.#checkpointing = undefined;
+    }
+  }
+
+  async #writeCheckpoint({ position, data }: Checkpoint): Promise<void> {
+    await this.#writer.whenDurable(position);
+    await this.#writer.syncWritten();
+    const { durableFileSequence } = this.#writer;
+    const reclaimed = this.#files.reclaimable(position, durableFileSequence);
+    const files = [...this.#files.files()]
+      .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
+      .map((file) => ({
+        sequence: file.sequence,
+        chainStart: file.chainStart!,
+        endOffset: file.sequence === durableFileSequence ? 0 : file.endOffset,
+      }));
+    const number = ++this.#lastNumber;
+    await this.#store({ number, salt: this.#salt, position, data, files });
+    const kept = new Set([number, this.#goodNumber]);
+    this.#goodNumber = number;
+    this.#checkpointPosition = position;
+    this.#checkpointBytes = data.length;
+    await this.#files.reclaim(reclaimed);
+    await this.#removeCheckpointsExcept(kept);
+  }
+
+  /** On a full disk a prepared file gives its space to the checkpoint, which is what frees more. */
+  async #store(checkpoint: StoredCheckpoint): Promise<void> {
+    try {
+      await storeCheckpoint(this.#storage, checkpoint);
+    } catch (error) {
+      const isFull = (error as { code?: string }).code === 'ENOSPC';
+      if (!isFull || !(await this.#files.sacrificeUpcoming())) throw error;
+      await storeCheckpoint(this.#storage, checkpoint);
+    }
+  }
+
+  /** Leftovers take space but do no harm, so errors do not matter here. */
+  async #removeCheckpointsExcept(kept: Set<number | undefined>): Promise<void> {
+    try {
+      for (const name of await this.#storage.list()) {
+        const number = checkpointNumber(name);
+        if (number !== undefined && !kept.has(number)) await this.#storage.remove(checkpointName(number));
+      }
+    } catch {}
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    if (this.#state === 'open') {
+      await this.#checkpointing?.catch(() => {});
+      await this.#writer
+        .whenDurable(this.#writer.endPosition)
+        .then(() => this.#writer.syncWritten())
+        .catch(() => {});
+    }
+    this.#state = 'closed';
+    this.#writer.stop(new BrokerError('closing', 'the log is closed'));
+    await this.#files.stop();
+  }
+}

@@ -1,0 +1,387 @@
+/**
+ * Recovery: finds what is durable, hands it to the shard, and makes the rest of what it found durable.
+ *
+ * The chain of frames is followed from the starts that the checkpoint's table gives, file by file; it ends at the first
+ * frame that does not continue it. That is ordinary (a torn group, pages the disk never got) unless something proves that
+ * the damaged frame had been durable: the checkpoint lies behind it, or a later frame's durableThrough covers it. Then it
+ * is corruption, and the log refuses to open.
+ *
+ * What lies beyond the last durableThrough may be in the page cache only, so it is not evidence. It is read, written
+ * again to the same place and synced, before a new frame says that it is durable. In place, because positions stay as
+ * they are, and because it cannot lose anything: the bytes on disk are either already the same, or were never
+ * acknowledged. A crash in the middle leaves a mixture of equal bytes and of unacknowledged ones, which the next recovery
+ * judges by their checksums again. A copy to a fresh file would survive a bad sector under the tail, which here fails
+ * the open instead; it would cost every start up to a file of writing.
+ *
+ * Commits are replayed while the chain is followed, in one pass over the files. If open() rejects, the caller has seen
+ * commits that it must forget, together with all state built from them.
+ */
+import { randomBytes } from 'node:crypto';
+import { BrokerError } from '../../core/errors.ts';
+import type { Epoch, Position } from '../../core/ids.ts';
+import type { Storage, StorageFile } from '../../storage/storage.ts';
+import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
+import { checkpointNumber, type FileEntry, readCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
+import { alignFrame, type Chain, commitPrefixBytes, frameHeaderBytes } from './frame.ts';
+import { FrameScanner } from './frame-scanner.ts';
+import { writeAll } from './prepare-file.ts';
+import {
+  decodeWalHeader,
+  isMarkedPrepared,
+  WalFile,
+  walFileName,
+  walFileSequence,
+  walHeaderBytes,
+} from './wal-file.ts';
+
+export interface RecoveryOptions {
+  readonly storage: Storage;
+  readonly walFileBytes: number;
+  readonly durable: boolean;
+  /** A file that is in use, before anything in it is replayed; in order of sequence. */
+  readonly onFile: (file: WalFile) => void;
+  readonly onCheckpoint: (checkpoint: Checkpoint | undefined) => void;
+  readonly replay: ReplayCommit;
+}
+
+export interface Recovered {
+  readonly salt: number;
+  readonly chain: Chain;
+  /** Offset in the active file (the last one reported by onFile) behind the last frame. */
+  readonly endOffset: number;
+  readonly upcoming: readonly WalFile[];
+  /** Names of files that hold nothing wanted. */
+  readonly reclaimed: readonly string[];
+  readonly checkpoint: StoredCheckpoint | undefined;
+  /** No checkpoint file has a higher number, damaged or not. */
+  readonly lastCheckpointNumber: number;
+}
+
+/** A file of the log as found in the directory, with a header that is right. */
+interface Candidate {
+  readonly sequence: number;
+  readonly handle: StorageFile;
+  readonly isPrepared: boolean;
+}
+
+/** A stretch of frames that may be in the page cache only. */
+interface TailPiece {
+  readonly file: WalFile;
+  start: number;
+  end: number;
+}
+
+const corrupt = (message: string): BrokerError => new BrokerError('corrupt', `write-ahead log: ${message}`);
+
+const firstEntry: FileEntry = {
+  sequence: 1,
+  chainStart: { frameSequence: 1, previousCrc: 0, epoch: 0 },
+  endOffset: 0,
+};
+
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #scanner: FrameScanner;
+  /** Files with a right header, by sequence. Those taken into use are removed. */
+  readonly #candidates = new Map<number, Candidate>();
+  /** Files of the log with a wrong header: preparation did not get that far. */
+  readonly #headless = new Map<number, StorageFile>();
+  #salt: number | undefined;
+  #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
+  /** The highest durableThrough seen. */
+  #durableThrough = 0;
+  /** Frames beyond #durableThrough, by sequence: all that is needed to find the tail again. */
+  #unproven: Array<{
+    readonly sequence: number;
+    readonly file: WalFile;
+    readonly start: number;
+    readonly end: number;
+  }> = [];
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#scanner = new FrameScanner(options.walFileBytes);
+  }
+
+  async run(): Promise<Recovered> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      for (const { handle } of this.#candidates.values()) await handle.close().catch(() => {});
+      for (const handle of this.#headless.values()) await handle.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  async #run(): Promise<Recovered> {
+    const { storage } = this.#options;
+    const names = await storage.list();
+    // What a crashed process renamed may not be on disk yet, and what follows builds on it.
+    await storage.syncDirectory();
+    for (const name of names) if (name.endsWith('.tmp')) await storage.remove(name);
+    const { checkpoint, lastNumber } = await this.#loadCheckpoint(names);
+    this.#salt = checkpoint?.salt;
+    await this.#openFiles(names);
+    const isFresh = checkpoint === undefined && (await this.#isFresh());
+    if (isFresh) return this.#fresh(lastNumber);
+
+    const entries = checkpoint?.files ?? [firstEntry];
+    const files = entries.map((entry) => this.#take(entry.sequence));
+    for (const file of files) this.#options.onFile(file);
+    this.#options.onCheckpoint(checkpoint);
+    let active = files.at(-1)!;
+    let endOffset = 0;
+    for (const [index, entry] of entries.entries()) endOffset = await this.#followTable(files[index]!, entry);
+    for (let next = await this.#next(active); next !== undefined; next = await this.#next(active)) {
+      active.endOffset = endOffset;
+      active = next;
+      this.#options.onFile(active);
+      endOffset = await this.#follow(active);
+    }
+    await this.#assertEnd(active, endOffset, checkpoint);
+    await this.#makeDurable();
+    active.readyBytes = Math.max(active.readyBytes, alignFrame(endOffset));
+    return {
+      salt: this.#salt!,
+      chain: this.#chain,
+      endOffset,
+      ...(await this.#sortRest(active)),
+      checkpoint,
+      lastCheckpointNumber: lastNumber,
+    };
+  }
+
+  /** The newest checkpoint that is whole. */
+  async #loadCheckpoint(names: string[]): Promise<{ checkpoint: StoredCheckpoint | undefined; lastNumber: number }> {
+    const numbers = names.map(checkpointNumber).filter((number) => number !== undefined);
+    numbers.sort((a, b) => b - a);
+    for (const number of numbers) {
+      const checkpoint = await readCheckpoint(this.#options.storage, number);
+      if (checkpoint !== undefined) return { checkpoint, lastNumber: numbers[0]! };
+    }
+    if (numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence))) {
+      throw corrupt(`no checkpoint is readable, and the log's first file is gone`);
+    }
+    return { checkpoint: undefined, lastNumber: numbers[0] ?? 0 };
+  }
+
+  /** Opens every file of the log and reads its header. */
+  async #openFiles(names: string[]): Promise<void> {
+    const { storage, durable, walFileBytes } = this.#options;
+    const sequences = names.map(walFileSequence).filter((sequence) => sequence !== undefined);
+    for (const sequence of sequences.sort((a, b) => a - b)) {
+      const handle = await storage.open(walFileName(sequence), { create: false, durable });
+      const block = Buffer.alloc(walHeaderBytes);
+      await handle.read(block, 0, walHeaderBytes, 0);
+      const header = decodeWalHeader(block);
+      if (header?.sequence === sequence && header.salt === (this.#salt ?? header.salt)) {
+        if (header.walFileBytes !== walFileBytes) {
+          throw new BrokerError(
+            'invalid-argument',
+            `the log was made with walFileBytes ${header.walFileBytes}, which cannot be changed to ${walFileBytes}`,
+          );
+        }
+        this.#salt = header.salt;
+        this.#candidates.set(sequence, { sequence, handle, isPrepared: isMarkedPrepared(block) });
+      } else {
+        this.#headless.set(sequence, handle);
+      }
+    }
+  }
+
+  /** True if no frame was ever written: the log is new, or its first start did not get so far. */
+  async #isFresh(): Promise<boolean> {
+    if (this.#candidates.has(firstEntry.sequence)) return false;
+    if (this.#candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
+    for (const [sequence, handle] of this.#headless) {
+      const block = Buffer.alloc(frameHeaderBytes);
+      await handle.read(block, 0, frameHeaderBytes, walHeaderBytes);
+      if (this.#scanner.header.parse(block, 0)) {
+        throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
+      }
+    }
+    return true;
+  }
+
+  async #fresh(lastCheckpointNumber: number): Promise<Recovered> {
+    this.#options.onFile(new WalFile(firstEntry.sequence));
+    this.#options.onCheckpoint(undefined);
+    for (const [sequence, handle] of this.#headless) await this.#discard(sequence, handle);
+    return {
+      salt: randomBytes(4).readUInt32LE(),
+      chain: this.#chain,
+      endOffset: walHeaderBytes,
+      upcoming: [],
+      reclaimed: [],
+      checkpoint: undefined,
+      lastCheckpointNumber,
+    };
+  }
+
+  #take(sequence: number): WalFile {
+    const candidate = this.#candidates.get(sequence);
+    if (candidate === undefined) {
+      const state = this.#headless.has(sequence) ? 'has a damaged header' : 'is missing';
+      throw corrupt(`${walFileName(sequence)} ${state}`);
+    }
+    this.#candidates.delete(sequence);
+    return this.#asFile(candidate);
+  }
+
+  #asFile(candidate: Candidate): WalFile {
+    const file = new WalFile(candidate.sequence);
+    file.handle = candidate.handle;
+    file.readyBytes = candidate.isPrepared ? this.#options.walFileBytes : walHeaderBytes;
+    return file;
+  }
+
+  /** Follows the chain through a file of the checkpoint's table. */
+  async #followTable(file: WalFile, entry: FileEntry): Promise<number> {
+    const { frameSequence, previousCrc, epoch } = entry.chainStart;
+    this.#chain = { nextSequence: frameSequence, previousCrc, epoch };
+    const endOffset = await this.#follow(file);
+    if (entry.endOffset === 0) return endOffset;
+    if (endOffset !== entry.endOffset) {
+      throw corrupt(`${file.name} is damaged at offset ${alignFrame(endOffset)}, before a checkpoint`);
+    }
+    file.endOffset = endOffset;
+    this.#durableThrough = Math.max(this.#durableThrough, this.#chain.nextSequence - 1);
+    this.#unproven = [];
+    return endOffset;
+  }
+
+  /** Follows the chain through one file, replays its commits and returns the offset behind its last frame. */
+  async #follow(file: WalFile): Promise<number> {
+    const { nextSequence, previousCrc, epoch } = this.#chain;
+    const scanner = this.#scanner;
+    const { header } = scanner;
+    const basePosition = file.sequence * this.#options.walFileBytes;
+    let endOffset = walHeaderBytes;
+    scanner.openAt(file.handle!);
+    while (true) {
+      const start = alignFrame(endOffset);
+      if (!(await scanner.readFrame(start, this.#salt!)) || !header.continues(this.#chain)) break;
+      file.chainStart ??= { frameSequence: nextSequence, previousCrc, epoch };
+      this.#chain.nextSequence++;
+      this.#chain.previousCrc = header.crc;
+      this.#chain.epoch = header.epoch;
+      endOffset = start + frameHeaderBytes + header.bodyBytes;
+      this.#noteUnproven(file, start, endOffset);
+      this.#replay(basePosition + start + frameHeaderBytes);
+    }
+    return endOffset;
+  }
+
+  #noteUnproven(file: WalFile, start: number, end: number): void {
+    const { sequence, durableThrough } = this.#scanner.header;
+    this.#unproven.push({ sequence, file, start, end });
+    if (durableThrough <= this.#durableThrough) return;
+    this.#durableThrough = durableThrough;
+    this.#unproven = this.#unproven.filter((frame) => frame.sequence > durableThrough);
+  }
+
+  /** Hands over the commits of the frame just read, whose body begins at this position. */
+  #replay(bodyPosition: number): void {
+    const { buffer, frameStart, header } = this.#scanner;
+    const bodyStart = frameStart + frameHeaderBytes;
+    const bodyEnd = bodyStart + header.bodyBytes;
+    for (let at = bodyStart; at < bodyEnd; ) {
+      const lengthBytes = buffer.readUInt32LE(at);
+      at += commitPrefixBytes;
+      if (at + lengthBytes > bodyEnd)
+        throw corrupt(`commit at position ${bodyPosition + at - bodyStart} overruns its frame`);
+      const position = (bodyPosition + at - bodyStart) as Position;
+      this.#options.replay(buffer, at, lengthBytes, position, header.epoch as Epoch);
+      at += lengthBytes;
+    }
+  }
+
+  /** The next file, if its first frame continues the chain. */
+  async #next(file: WalFile): Promise<WalFile | undefined> {
+    const candidate = this.#candidates.get(file.sequence + 1);
+    if (candidate === undefined) return undefined;
+    this.#scanner.openAt(candidate.handle);
+    const continues =
+      (await this.#scanner.readFrame(walHeaderBytes, this.#salt!)) && this.#scanner.header.continues(this.#chain);
+    return continues ? this.#take(candidate.sequence) : undefined;
+  }
+
+  /** Throws if what the chain ended at had been durable. */
+  async #assertEnd(file: WalFile, endOffset: number, checkpoint: StoredCheckpoint | undefined): Promise<void> {
+    const damage = `${file.name} is damaged at offset ${alignFrame(endOffset)}`;
+    const endPosition = file.sequence * this.#options.walFileBytes + alignFrame(endOffset);
+    if (checkpoint !== undefined && checkpoint.position > endPosition) throw corrupt(`${damage}, before a checkpoint`);
+    if (await this.#provesDurable(file.handle!, alignFrame(endOffset))) {
+      throw corrupt(`${damage}: a later frame says that it was on disk`);
+    }
+    const following = [...this.#candidates, ...this.#headless].filter(([sequence]) => sequence > file.sequence);
+    for (const [sequence, found] of following) {
+      const handle = 'handle' in found ? found.handle : found;
+      this.#scanner.openAt(handle);
+      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt!))) continue;
+      const { header } = this.#scanner;
+      if (header.continues(this.#chain))
+        throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
+      if (this.#isProof()) throw corrupt(`${damage}: ${walFileName(sequence)} says that it was on disk`);
+    }
+  }
+
+  /** True if behind this offset a frame says that the frame missing there had been durable. */
+  async #provesDurable(handle: StorageFile, offset: number): Promise<boolean> {
+    this.#scanner.openAt(handle);
+    for (let at = await this.#scanner.findMagic(offset); at !== undefined; at = await this.#scanner.findMagic(at + 8)) {
+      if ((await this.#scanner.readFrame(at, this.#salt!)) && this.#isProof()) return true;
+    }
+    return false;
+  }
+
+  /** Stale frames prove nothing: what they call durable lies before the chain's end, or their epoch does. */
+  #isProof(): boolean {
+    const { epoch, durableThrough } = this.#scanner.header;
+    return epoch >= this.#chain.epoch && durableThrough >= this.#chain.nextSequence;
+  }
+
+  /** Writes again what may be in the page cache only. */
+  async #makeDurable(): Promise<void> {
+    const pieces: TailPiece[] = [];
+    for (const { file, start, end } of this.#unproven) {
+      const last = pieces.at(-1);
+      if (last?.file === file) last.end = end;
+      else pieces.push({ file, start, end });
+    }
+    for (const { file, start, end } of pieces) {
+      const handle = file.handle!;
+      const buffer = Buffer.allocUnsafeSlow(Math.min(end - start, 1024 * 1024));
+      for (let at = start; at < end; at += buffer.length) {
+        const readBytes = await handle.read(buffer, 0, Math.min(buffer.length, end - at), at);
+        await writeAll(handle, buffer, readBytes, at);
+      }
+      await handle.sync();
+    }
+  }
+
+  /** Files behind the active one are prepared ones as long as they follow without a gap; the rest is left over. */
+  async #sortRest(active: WalFile): Promise<{ upcoming: WalFile[]; reclaimed: string[] }> {
+    const upcoming: WalFile[] = [];
+    const reclaimed: string[] = [];
+    for (const candidate of this.#candidates.values()) {
+      const { sequence, handle } = candidate;
+      if (sequence === active.sequence + upcoming.length + 1) {
+        upcoming.push(this.#asFile(candidate));
+      } else if (sequence > active.sequence) {
+        await this.#discard(sequence, handle);
+      } else {
+        await handle.close();
+        reclaimed.push(walFileName(sequence));
+      }
+    }
+    for (const [sequence, handle] of this.#headless) await this.#discard(sequence, handle);
+    return { upcoming, reclaimed };
+  }
+
+  /** Removes a file whose name must be free: the log will make one of that name. */
+  async #discard(sequence: number, handle: StorageFile): Promise<void> {
+    await handle.close();
+    await this.#options.storage.remove(walFileName(sequence));
+  }
+}

@@ -1,0 +1,358 @@
+/**
+ * The set of files of one log: those that hold frames (in use), those prepared for the frames to come (upcoming), and
+ * those reclaimed, which become upcoming ones or are removed. One background loop prepares, recycles and removes, one
+ * step at a time; it alone creates and renames files. If it cannot prepare (disk full) the log has no room until a retry
+ * succeeds, while the active file, prepared before, still takes what drains.
+ *
+ * How far ahead: the active file of a fresh log is zeroed a quarter of a file ahead of the frames, so that start is
+ * immediate and an idle log small; once an eighth of it is written, it and a next file are prepared in full.
+ */
+import type { Clock } from '../../core/clock.ts';
+import type { Storage } from '../../storage/storage.ts';
+import { closeZeroHandle, isMissing, type PrepareContext, prepareHeader, zeroStep } from './prepare-file.ts';
+import { WalFile } from './wal-file.ts';
+import { prepareRetryMsMax, prepareRetryMsMin, spareFilesMax, type WalLimits } from './wal-limits.ts';
+
+export interface WalFilesOptions {
+  readonly storage: Storage;
+  readonly limits: WalLimits;
+  readonly clock: Clock;
+  readonly durable: boolean;
+  readonly onRoomChanged: (hasRoom: boolean) => void;
+  /** A file could not be prepared; it is tried again. */
+  readonly onPrepareFailed: (error: Error) => void;
+}
+
+/** What recovery found beside the files in use. */
+export interface FoundFiles {
+  readonly salt: number;
+  /** Prepared files that follow the active one without a gap. */
+  readonly upcoming: readonly WalFile[];
+  /** Names of files that hold nothing wanted. */
+  readonly reclaimed: readonly string[];
+}
+
+interface ReadyWait {
+  readonly file: WalFile;
+  readonly endOffset: number;
+  readonly callback: () => void;
+}
+
+export class WalFiles {
+  readonly #options: WalFilesOptions;
+  readonly #walFileBytes: number;
+  #context: PrepareContext;
+  /** Files in use by sequence - #firstSequence; reclaimed ones in the middle are undefined. The first and last are not. */
+  #inUse: Array<WalFile | undefined> = [];
+  #firstSequence = 0;
+  #inUseCount = 0;
+  #active = new WalFile(0);
+  /** Sequences follow that of the active file. */
+  readonly #upcoming: WalFile[] = [];
+  /** Active or later files that are not zeroed to their end yet, in order of sequence. */
+  #unprepared: WalFile[] = [];
+  /** Names of reclaimed files. */
+  readonly #reclaimed: string[] = [];
+  /** Sealed files with nothing held in them; what the next checkpoint can free. */
+  #unheld: WalFile[] = [];
+  /** The writer waits for at most one file. */
+  #waiting: ReadyWait | undefined;
+  #hasRoom = true;
+  #prepareHasFailed = false;
+  #retryMs = prepareRetryMsMin;
+  #retryTimer: { cancel(): void } | undefined;
+  /** The run of the background loop under way. */
+  #running: Promise<void> | undefined;
+  /** Something may be to do since the loop looked last. */
+  #isKicked = false;
+  #isStopped = false;
+
+  constructor(options: WalFilesOptions) {
+    this.#options = options;
+    this.#walFileBytes = options.limits.walFileBytes;
+    this.#context = { storage: options.storage, walFileBytes: this.#walFileBytes, salt: 0, durable: options.durable };
+  }
+
+  get active(): WalFile {
+    return this.#active;
+  }
+
+  get hasRoom(): boolean {
+    return this.#hasRoom;
+  }
+
+  get usedBytes(): number {
+    return this.#inUseCount * this.#walFileBytes;
+  }
+
+  /** Adds a file in use, in order of sequence. The last one added is the active one. */
+  adopt(file: WalFile): void {
+    if (this.#inUseCount === 0) this.#firstSequence = file.sequence;
+    this.#inUse[file.sequence - this.#firstSequence] = file;
+    this.#inUseCount++;
+    this.#active = file;
+  }
+
+  /** Starts the background loop, once all files in use are adopted. Files without a handle are prepared first. */
+  start(found: FoundFiles): void {
+    this.#context = { ...this.#context, salt: found.salt };
+    this.#upcoming.push(...found.upcoming);
+    this.#reclaimed.push(...found.reclaimed);
+    for (const file of [this.#active, ...this.#upcoming]) {
+      if (file.readyBytes < this.#walFileBytes) this.#unprepared.push(file);
+    }
+    this.#unheld = [...this.files()].filter((file) => file !== this.#active && file.holdCount === 0);
+    this.#updateRoom();
+    this.#kick();
+  }
+
+  /** The file in use that holds this position. */
+  fileAt(position: number): WalFile | undefined {
+    return this.#inUse[Math.floor(position / this.#walFileBytes) - this.#firstSequence];
+  }
+
+  /** Files in use, in order of sequence. */
+  *files(): Generator<WalFile> {
+    for (const file of this.#inUse) if (file !== undefined) yield file;
+  }
+
+  /** Seals the active file, whose frames end at `endOffset`, and returns the next one. */
+  roll(endOffset: number): WalFile {
+    const sealed = this.#active;
+    sealed.endOffset = endOffset;
+    if (sealed.holdCount === 0) this.#unheld.push(sealed);
+    let next = this.#upcoming.shift();
+    if (next === undefined) {
+      next = new WalFile(sealed.sequence + 1);
+      this.#unprepared.push(next);
+    }
+    this.adopt(next);
+    this.#updateRoom();
+    this.#kick();
+    return next;
+  }
+
+  /** Calls back, now or later, when frames may be written up to endOffset. One call at a time. */
+  whenReady(file: WalFile, endOffset: number, callback: () => void): void {
+    const aheadBytes = endOffset * 8 > this.#walFileBytes ? this.#walFileBytes : this.#walFileBytes >>> 2;
+    const wantedBytes = Math.min(this.#walFileBytes, endOffset + aheadBytes);
+    const needsUpcoming = wantedBytes === this.#walFileBytes && file === this.#active && this.#upcoming.length === 0;
+    if (needsUpcoming || wantedBytes > file.wantedBytes) {
+      file.wantedBytes = Math.max(file.wantedBytes, wantedBytes);
+      if (needsUpcoming) this.#addUpcoming(undefined);
+      this.#kick();
+    }
+    if (file.readyBytes >= endOffset && file.handle !== undefined) callback();
+    else this.#waiting = { file, endOffset, callback };
+  }
+
+  hold(position: number): void {
+    const file = this.#heldFile(position);
+    if (file.holdCount === 0 && file !== this.#active && this.#unheld.length > 0) {
+      this.#unheld = this.#unheld.filter((unheld) => unheld !== file);
+    }
+    file.holdCount++;
+  }
+
+  release(position: number, endPosition: number): void {
+    const file = this.#heldFile(position);
+    if (file.holdCount === 0) throw new Error(`position ${position} released more often than held`);
+    file.holdCount--;
+    if (file.holdCount > 0) return;
+    file.releasedAt = endPosition;
+    if (file !== this.#active) this.#unheld.push(file);
+  }
+
+  #heldFile(position: number): WalFile {
+    const file = this.fileAt(position);
+    if (file === undefined) throw new Error(`position ${position} lies in no file of the log`);
+    return file;
+  }
+
+  /** Bytes that a checkpoint at `position` would free of files before the one with `durableSequence`. */
+  reclaimableBytes(position: number, durableSequence: number): number {
+    let fileCount = 0;
+    for (const file of this.#unheld) if (this.#isReclaimable(file, position, durableSequence)) fileCount++;
+    return fileCount * this.#walFileBytes;
+  }
+
+  /** The files that a checkpoint at `position` may leave out. */
+  reclaimable(position: number, durableSequence: number): Set<WalFile> {
+    return new Set(this.#unheld.filter((file) => this.#isReclaimable(file, position, durableSequence)));
+  }
+
+  /**
+   * The state at `position` refers to nothing in the file if its last hold was released before the last commit that the
+   * state contains. (Whether release() is called before or after that commit is appended does not matter.)
+   */
+  #isReclaimable(file: WalFile, position: number, durableSequence: number): boolean {
+    return (
+      file.releasedAt < position &&
+      file.sequence < durableSequence &&
+      file.sequence * this.#walFileBytes + file.endOffset <= position
+    );
+  }
+
+  /** Gives the files back, once a durable checkpoint leaves them out. */
+  async reclaim(files: Set<WalFile>): Promise<void> {
+    for (const file of files) {
+      this.#inUse[file.sequence - this.#firstSequence] = undefined;
+      this.#inUseCount--;
+    }
+    this.#unheld = this.#unheld.filter((file) => !files.has(file));
+    while (this.#inUse[0] === undefined) {
+      this.#inUse.shift();
+      this.#firstSequence++;
+    }
+    this.#updateRoom();
+    for (const file of files) if (file.readCount === 0) await this.#giveBack(file);
+  }
+
+  beginRead(file: WalFile): void {
+    file.readCount++;
+  }
+
+  async endRead(file: WalFile): Promise<void> {
+    file.readCount--;
+    if (file.readCount === 0 && this.fileAt(file.sequence * this.#walFileBytes) !== file) await this.#giveBack(file);
+  }
+
+  async #giveBack(file: WalFile): Promise<void> {
+    this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== file);
+    await this.#closeHandles(file);
+    if (this.#isStopped) return;
+    this.#reclaimed.push(file.name);
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    this.#kick();
+  }
+
+  /** Frees disk space for a checkpoint by removing a file prepared but unused. False if there is none. */
+  async sacrificeUpcoming(): Promise<boolean> {
+    while (this.#running !== undefined) await this.#running;
+    const last = this.#upcoming.at(-1);
+    if (last === undefined || this.#isStopped) return false;
+    this.#upcoming.pop();
+    this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== last);
+    this.#retryLater(true);
+    await this.#closeHandles(last);
+    await this.#options.storage.remove(last.name);
+    return true;
+  }
+
+  /** Stops the background loop and closes all files. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#retryTimer?.cancel();
+    await this.#running;
+    for (const file of [...this.files(), ...this.#upcoming]) await this.#closeHandles(file);
+  }
+
+  async #closeHandles(file: WalFile): Promise<void> {
+    const handle = file.handle;
+    file.handle = undefined;
+    await closeZeroHandle(file).catch(() => {});
+    await handle?.close().catch(() => {});
+  }
+
+  #addUpcoming(recycledFrom: string | undefined): void {
+    const file = new WalFile(this.#active.sequence + this.#upcoming.length + 1);
+    file.wantedBytes = this.#walFileBytes;
+    file.recycledFrom = recycledFrom;
+    this.#upcoming.push(file);
+    this.#unprepared.push(file);
+  }
+
+  #kick(): void {
+    this.#isKicked = true;
+    if (this.#running !== undefined || this.#isStopped || this.#retryTimer !== undefined) return;
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#isKicked) this.#kick();
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      this.#isKicked = false;
+      const file = this.#unprepared.find((each) => each.handle === undefined || each.readyBytes < each.wantedBytes);
+      try {
+        if (file !== undefined) await this.#prepare(file);
+        else if (this.#reclaimed.length > 0) await this.#disposeReclaimed();
+        else return;
+        this.#retryMs = prepareRetryMsMin;
+      } catch (error) {
+        if (file !== undefined && (await this.#relieve(file))) continue;
+        this.#retryLater(file !== undefined);
+        if (file !== undefined) this.#options.onPrepareFailed(error as Error);
+        return;
+      }
+    }
+  }
+
+  /** After a failure to prepare `file`: uses a reclaimed file for it, or its space. False if nothing could be done. */
+  async #relieve(file: WalFile): Promise<boolean> {
+    const name = this.#reclaimed[0];
+    if (name === undefined || file.recycledFrom !== undefined) return false;
+    try {
+      if (file.chainStart === undefined) {
+        await this.#closeHandles(file);
+        file.readyBytes = 0;
+        file.recycledFrom = name;
+      } else {
+        await this.#options.storage.remove(name);
+      }
+      this.#reclaimed.shift();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #prepare(file: WalFile): Promise<void> {
+    if (file.handle === undefined) await prepareHeader(file, this.#context);
+    else await zeroStep(file, this.#context);
+    if (file.readyBytes === this.#walFileBytes) {
+      this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== file);
+    }
+    this.#prepareHasFailed = false;
+    this.#updateRoom();
+    const waiting = this.#waiting;
+    if (waiting === undefined || waiting.file !== file || file.readyBytes < waiting.endOffset) return;
+    this.#waiting = undefined;
+    waiting.callback();
+  }
+
+  async #disposeReclaimed(): Promise<void> {
+    const name = this.#reclaimed[0]!;
+    if (this.#upcoming.length < spareFilesMax) {
+      this.#addUpcoming(name);
+    } else {
+      await this.#options.storage.remove(name).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
+    }
+    this.#reclaimed.shift();
+  }
+
+  #retryLater(wasPreparing: boolean): void {
+    if (wasPreparing) {
+      this.#prepareHasFailed = true;
+      this.#updateRoom();
+    }
+    if (this.#isStopped) return;
+    this.#retryTimer = this.#options.clock.after(this.#retryMs, () => {
+      this.#retryTimer = undefined;
+      this.#kick();
+    });
+    this.#retryMs = Math.min(prepareRetryMsMax, this.#retryMs * 2);
+  }
+
+  #updateRoom(): void {
+    const { walBytesMax, walReserveBytes } = this.#options.limits;
+    const hasRoom = !this.#prepareHasFailed && this.usedBytes <= walBytesMax - walReserveBytes;
+    if (hasRoom === this.#hasRoom) return;
+    this.#hasRoom = hasRoom;
+    this.#options.onRoomChanged(hasRoom);
+  }
+}

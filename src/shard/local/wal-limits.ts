@@ -1,0 +1,48 @@
+/** The bounds of one local log. Those of core/limits.ts can be overridden, which tests do; the rest are properties of the mechanism. */
+import { limits } from '../../core/limits.ts';
+
+export interface WalLimits {
+  readonly walFileBytes: number;
+  readonly walBytesMax: number;
+  readonly walReserveBytes: number;
+  readonly walGroupBytes: number;
+  readonly arenaChunkBytes: number;
+  readonly arenaBytes: number;
+  readonly readAheadBytes: number;
+}
+
+/** Zeroing of new files goes in steps of this size, so that a live write never waits long for one. */
+export const zeroStepBytes = 1024 * 1024;
+/** After so many zeroed bytes the file is synced: one large sync at the end would stall the live writes behind it. */
+export const zeroSyncBytes = 8 * 1024 * 1024;
+/** Prepared files kept in stock; further reclaimed files are removed. */
+export const spareFilesMax = 2;
+/** Read-ahead windows kept for readers behind the arena. */
+export const loadedWindowsMax = 16;
+/** A checkpoint is wanted after so many files' worth of commits, even if it frees nothing. */
+export const checkpointEveryFiles = 4;
+/** After a failed checkpoint. */
+export const checkpointRetryMs = 1_000;
+/** Retry of a failed file preparation. */
+export const prepareRetryMsMin = 100;
+export const prepareRetryMsMax = 5_000;
+/** Buffer of the recovery's sequential read; grows if one frame is larger. */
+export const recoveryReadBytes = 4 * 1024 * 1024;
+
+export const walLimits = (overrides: Partial<WalLimits> = {}): WalLimits => {
+  const {
+    walFileBytes,
+    walBytesMax,
+    walReserveBytes,
+    walGroupBytes,
+    arenaChunkBytes,
+    arenaBytes,
+    readAheadBytes,
+  }: WalLimits = { ...limits, ...overrides };
+  if (walFileBytes % 4096 !== 0) throw new RangeError('walFileBytes must be a multiple of 4096');
+  if (walFileBytes >= 2 ** 31)
+    throw new RangeError('walFileBytes must be below 2 GiB: a frame carries its length in 32 bits');
+  if (walBytesMax < walReserveBytes + walFileBytes)
+    throw new RangeError('walBytesMax must hold the reserve and one file');
+  return { walFileBytes, walBytesMax, walReserveBytes, walGroupBytes, arenaChunkBytes, arenaBytes, readAheadBytes };
+};

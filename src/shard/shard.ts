@@ -1,0 +1,244 @@
+/**
+ * A shard: the unit of order, durability and atomicity.
+ *
+ *   decide -> records -> ShardLog.append -> apply -> (durable) -> reply, deliver
+ *
+ * The caller decides and encodes records straight into the log's arena; the shard appends them as one commit and hands the
+ * same bytes to the owners of the state, with the same code that recovery uses. What may be told to anyone waits at the
+ * gate until the commit is durable.
+ *
+ * A commit is a sequence of records: u8 type, u8 version, u16 zero, u32 payload length, payload. The apply of a released
+ * version never changes.
+ */
+import { BrokerError } from '../core/errors.ts';
+import type { Epoch, Position } from '../core/ids.ts';
+import type { DurableGate } from './gate.ts';
+import type { Checkpoint, ShardLog } from './shard-log.ts';
+
+/** Types of records; the number is stored, so it is never given to another type. */
+export const recordType = {
+  messageBlock: 1,
+  batch: 2,
+  ack: 3,
+  deliveredMark: 4,
+  catalog: 16,
+  offsetCommit: 32,
+  groupMetadata: 33,
+  producerIds: 34,
+} as const;
+export type RecordType = (typeof recordType)[keyof typeof recordType];
+
+export const recordHeaderBytes = 8;
+
+/**
+ * live: made just now. replay: found at open, not contained in the checkpoint. held: found at open and contained in the
+ * checkpoint; only where its messages lie is of interest.
+ */
+export type ApplyPhase = 'live' | 'replay' | 'held';
+
+/** Owns a part of the shard's durable state and is the only one that changes it. */
+export interface StateOwner {
+  readonly recordTypes: readonly RecordType[];
+  /** True if records that the checkpoint contains must be seen again at open (phase held). */
+  readonly wantsHeld: boolean;
+  /** Bytes [start, end) of buffer are the payload, `position` is that of its first byte. Valid only during the call. */
+  apply(
+    type: number,
+    version: number,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    position: Position,
+    phase: ApplyPhase,
+    epoch: Epoch,
+  ): void;
+  /** All of the state, for a checkpoint. */
+  snapshot(): Buffer;
+  restore(snapshot: Buffer): void;
+  /** Called once per group of commits that became durable. */
+  durableUpTo?(position: Position): void;
+}
+
+/** Small records that go along with the next commit without causing one. */
+export interface Rider {
+  /** Bytes of all its records with their headers; 0 for none. */
+  sizeBytes(): number;
+  /** Writes them at `start` and forgets them. */
+  write(buffer: Buffer, start: number): void;
+}
+
+export class Shard {
+  readonly index: number;
+  readonly log: ShardLog;
+  readonly #gate: DurableGate;
+  readonly #owners: StateOwner[] = [];
+  readonly #ownerOfType: (StateOwner | undefined)[] = [];
+  readonly #durableListeners: StateOwner[] = [];
+  #rider: Rider | undefined;
+  #checkpointing = false;
+  #closing = false;
+  #epoch = 0 as Epoch;
+  /** Start of the commit under construction in log.reservedBuffer, and where its payload begins. */
+  #commitPosition = 0 as Position;
+  #commitLengthBytes = 0;
+  onFailed: (error: Error) => void = () => {};
+
+  constructor(index: number, log: ShardLog, gate: DurableGate) {
+    this.index = index;
+    this.log = log;
+    this.#gate = gate;
+  }
+
+  get epoch(): Epoch {
+    return this.#epoch;
+  }
+
+  /** Owners are restored in the order of their registration. */
+  register(owner: StateOwner): void {
+    this.#owners.push(owner);
+    for (const type of owner.recordTypes) this.#ownerOfType[type] = owner;
+    if (owner.durableUpTo !== undefined) this.#durableListeners.push(owner);
+  }
+
+  setRider(rider: Rider): void {
+    this.#rider = rider;
+  }
+
+  async open(): Promise<void> {
+    let checkpointPosition = 0;
+    const opened = await this.log.open(
+      (checkpoint) => {
+        if (checkpoint === undefined) return;
+        checkpointPosition = checkpoint.position;
+        this.#restore(checkpoint.data);
+      },
+      (buffer, start, lengthBytes, position, epoch) =>
+        this.#apply(buffer, start, lengthBytes, position, epoch, position < checkpointPosition ? 'held' : 'replay'),
+    );
+    this.#epoch = opened.epoch;
+    for (const listener of this.#durableListeners) listener.durableUpTo!(this.log.durablePosition);
+    this.log.onDurable = (durablePosition) => this.#onDurable(durablePosition as Position);
+    this.log.onFailed = (error) => this.onFailed(error);
+  }
+
+  /**
+   * Begins a commit of one record (and of what rides along). Returns where the payload starts in `log.reservedBuffer`; the
+   * caller fills all of it and calls endCommit() or abandonCommit() in the same turn.
+   */
+  beginCommit(type: RecordType, version: number, payloadBytes: number): number {
+    const riderBytes = this.#rider?.sizeBytes() ?? 0;
+    const lengthBytes = riderBytes + recordHeaderBytes + payloadBytes;
+    this.#commitPosition = this.log.reserve(lengthBytes);
+    this.#commitLengthBytes = lengthBytes;
+    const buffer = this.log.reservedBuffer;
+    let at = this.log.reservedStart;
+    if (riderBytes > 0) {
+      this.#rider!.write(buffer, at);
+      at += riderBytes;
+    }
+    return writeRecordHeader(buffer, at, type, version, payloadBytes);
+  }
+
+  /** Position in the log of a place in the reserved buffer. */
+  positionOf(bufferIndex: number): Position {
+    return (this.#commitPosition + bufferIndex - this.log.reservedStart) as Position;
+  }
+
+  endCommit(): void {
+    const buffer = this.log.reservedBuffer;
+    const start = this.log.reservedStart;
+    const end = this.log.commit();
+    this.#gate.committed(this.index, end);
+    this.#apply(buffer, start, this.#commitLengthBytes, this.#commitPosition, this.#epoch, 'live');
+  }
+
+  abandonCommit(): void {
+    this.log.abandon();
+  }
+
+  /** A commit of one small record that is encoded already. For what is rare. */
+  commitRecord(type: RecordType, version: number, payload: Buffer): void {
+    const at = this.beginCommit(type, version, payload.length);
+    payload.copy(this.log.reservedBuffer, at);
+    this.endCommit();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await this.log.close();
+  }
+
+  #apply(buffer: Buffer, start: number, lengthBytes: number, base: Position, epoch: Epoch, phase: ApplyPhase): void {
+    const end = start + lengthBytes;
+    let at = start;
+    while (at < end) {
+      const type = buffer[at]!;
+      const version = buffer[at + 1]!;
+      const payloadStart = at + recordHeaderBytes;
+      const payloadEnd = payloadStart + buffer.readUInt32LE(at + 4);
+      const owner = this.#ownerOfType[type];
+      if (owner === undefined || payloadEnd > end) {
+        throw new BrokerError('corrupt', `shard ${this.index}: unknown or torn record of type ${type} at ${base}`);
+      }
+      if (phase !== 'held' || owner.wantsHeld) {
+        const position = (base + payloadStart - start) as Position;
+        owner.apply(type, version, buffer, payloadStart, payloadEnd, position, phase, epoch);
+      }
+      at = payloadEnd;
+    }
+  }
+
+  #onDurable(durablePosition: Position): void {
+    for (const listener of this.#durableListeners) listener.durableUpTo!(durablePosition);
+    this.#gate.advance(this.index, durablePosition);
+    if (this.log.wantsCheckpoint && !this.#checkpointing && !this.#closing) void this.#checkpoint();
+  }
+
+  async #checkpoint(): Promise<void> {
+    this.#checkpointing = true;
+    const checkpoint: Checkpoint = { position: this.log.endPosition, data: this.#snapshot() };
+    try {
+      await this.log.writeCheckpoint(checkpoint);
+    } catch {
+      // The log reports its own failure through onFailed; a checkpoint that could not be stored is tried again later.
+    } finally {
+      this.#checkpointing = false;
+    }
+  }
+
+  #snapshot(): Buffer {
+    const parts: Buffer[] = [];
+    for (const owner of this.#owners) {
+      const data = owner.snapshot();
+      const header = Buffer.alloc(4);
+      header.writeUInt32LE(data.length);
+      parts.push(header, data);
+    }
+    return Buffer.concat(parts);
+  }
+
+  #restore(data: Buffer): void {
+    let at = 0;
+    for (const owner of this.#owners) {
+      const length = data.readUInt32LE(at);
+      owner.restore(data.subarray(at + 4, at + 4 + length));
+      at += 4 + length;
+    }
+  }
+}
+
+/** Returns where the payload starts. */
+export const writeRecordHeader = (
+  buffer: Buffer,
+  at: number,
+  type: RecordType,
+  version: number,
+  payloadBytes: number,
+): number => {
+  buffer[at] = type;
+  buffer[at + 1] = version;
+  buffer[at + 2] = 0;
+  buffer[at + 3] = 0;
+  buffer.writeUInt32LE(payloadBytes, at + 4);
+  return at + recordHeaderBytes;
+};

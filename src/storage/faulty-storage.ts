@@ -1,0 +1,208 @@
+/**
+ * A storage that fails on command, over any other. Operations are numbered from 1 in the order of their start, over all
+ * files, so that a test can run once to count them and then once more per operation with that one failing.
+ */
+import type { OpenOptions, Storage, StorageFile } from './storage.ts';
+
+export type StorageOperation =
+  | 'open'
+  | 'read'
+  | 'write'
+  | 'sync'
+  | 'truncate'
+  | 'close'
+  | 'list'
+  | 'rename'
+  | 'remove'
+  | 'sync-directory';
+
+export interface Fault {
+  /** Which operations count; all of them if absent. */
+  readonly operation?: StorageOperation;
+  /** Only operations on names that match count. */
+  readonly name?: RegExp;
+  /** The first operation to fail among those that count, from 1. */
+  readonly nth: number;
+  /** How many fail from there on; 1 if absent, Infinity until heal(). */
+  readonly times?: number;
+  /**
+   * - error: it fails and nothing was done.
+   * - short: a write fails after a part of it was done.
+   * - late: it is done, and fails nevertheless.
+   * - crash: nothing is done, and from there on nothing answers any more.
+   */
+  readonly effect: 'error' | 'short' | 'late' | 'crash';
+  readonly code?: 'EIO' | 'ENOSPC';
+}
+
+interface Armed {
+  readonly fault: Fault;
+  seen: number;
+}
+
+/** State shared by a FaultyStorage, its files and its subdirectories. */
+class Plan {
+  armed: Armed[] = [];
+  operationCount = 0;
+  hasCrashed = false;
+  onCrash: () => void = () => {};
+  readonly trace: string[] = [];
+
+  next(operation: StorageOperation, name: string): Fault | undefined {
+    this.operationCount++;
+    this.trace.push(`${operation} ${name}`);
+    for (const armed of this.armed) {
+      const { fault } = armed;
+      if (fault.operation !== undefined && fault.operation !== operation) continue;
+      if (fault.name !== undefined && !fault.name.test(name)) continue;
+      armed.seen++;
+      if (armed.seen < fault.nth || armed.seen >= fault.nth + (fault.times ?? 1)) continue;
+      if (fault.effect === 'crash') {
+        this.hasCrashed = true;
+        this.onCrash();
+      }
+      return fault;
+    }
+    return undefined;
+  }
+
+  async run<Result>(operation: StorageOperation, name: string, action: () => Promise<Result>): Promise<Result> {
+    if (this.hasCrashed) return never();
+    const fault = this.next(operation, name);
+    if (fault === undefined) {
+      const result = await action();
+      return this.hasCrashed ? never() : result;
+    }
+    if (fault.effect === 'crash') return never();
+    if (fault.effect === 'late') await action();
+    throw faultError(fault, operation, name);
+  }
+}
+
+const never = (): Promise<never> => new Promise(() => {});
+
+const faultError = (fault: Fault, operation: StorageOperation, name: string): Error => {
+  const code = fault.code ?? 'EIO';
+  return Object.assign(new Error(`${code}: injected, ${operation} '${name}'`), { code });
+};
+
+class FaultyFile implements StorageFile {
+  readonly #file: StorageFile;
+  readonly #plan: Plan;
+
+  constructor(file: StorageFile, plan: Plan) {
+    this.#file = file;
+    this.#plan = plan;
+  }
+
+  get name(): string {
+    return this.#file.name;
+  }
+
+  write(
+    buffer: Buffer,
+    start: number,
+    lengthBytes: number,
+    position: number,
+    done: (error: Error | null) => void,
+  ): void {
+    const plan = this.#plan;
+    if (plan.hasCrashed) return;
+    const answer = (error: Error | null): void => {
+      if (!plan.hasCrashed) done(error);
+    };
+    const fault = plan.next('write', this.name);
+    if (fault === undefined) {
+      this.#file.write(buffer, start, lengthBytes, position, answer);
+      return;
+    }
+    if (fault.effect === 'crash') return;
+    const error = faultError(fault, 'write', this.name);
+    const partBytes = fault.effect === 'late' ? lengthBytes : fault.effect === 'short' ? lengthBytes >>> 1 : 0;
+    if (partBytes === 0) setImmediate(answer, error);
+    else this.#file.write(buffer, start, partBytes, position, () => answer(error));
+  }
+
+  read(buffer: Buffer, start: number, lengthBytes: number, position: number): Promise<number> {
+    return this.#plan.run('read', this.name, () => this.#file.read(buffer, start, lengthBytes, position));
+  }
+
+  sizeBytes(): Promise<number> {
+    return this.#plan.run('read', this.name, () => this.#file.sizeBytes());
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#plan.run('truncate', this.name, () => this.#file.truncate(sizeBytes));
+  }
+
+  sync(): Promise<void> {
+    return this.#plan.run('sync', this.name, () => this.#file.sync());
+  }
+
+  close(): Promise<void> {
+    return this.#plan.run('close', this.name, () => this.#file.close());
+  }
+}
+
+export class FaultyStorage implements Storage {
+  readonly #storage: Storage;
+  readonly #plan: Plan;
+
+  constructor(storage: Storage, plan: Plan = new Plan()) {
+    this.#storage = storage;
+    this.#plan = plan;
+  }
+
+  /** Adds a fault; its counting starts now. */
+  inject(fault: Fault): void {
+    this.#plan.armed.push({ fault, seen: 0 });
+  }
+
+  /** Removes all faults. A crash stays. */
+  heal(): void {
+    this.#plan.armed = [];
+  }
+
+  /** Called at the moment a crash fault strikes. */
+  set onCrash(callback: () => void) {
+    this.#plan.onCrash = callback;
+  }
+
+  get operationCount(): number {
+    return this.#plan.operationCount;
+  }
+
+  /** Operation and name of all that was started, in order. */
+  get trace(): readonly string[] {
+    return this.#plan.trace;
+  }
+
+  async open(name: string, options: OpenOptions): Promise<StorageFile> {
+    const file = await this.#plan.run('open', name, () => this.#storage.open(name, options));
+    return new FaultyFile(file, this.#plan);
+  }
+
+  list(): Promise<string[]> {
+    return this.#plan.run('list', '', () => this.#storage.list());
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#plan.run('rename', from, () => this.#storage.rename(from, to));
+  }
+
+  remove(name: string): Promise<void> {
+    return this.#plan.run('remove', name, () => this.#storage.remove(name));
+  }
+
+  syncDirectory(): Promise<void> {
+    return this.#plan.run('sync-directory', '', () => this.#storage.syncDirectory());
+  }
+
+  freeBytes(): Promise<number> {
+    return this.#storage.freeBytes();
+  }
+
+  async subdirectory(name: string): Promise<Storage> {
+    return new FaultyStorage(await this.#storage.subdirectory(name), this.#plan);
+  }
+}
