@@ -100,7 +100,7 @@ export class Writer {
   #grow(sizeBytes: number): void {
     const written = this.#at - this.#start;
     const needed = written + sizeBytes;
-    const chunk = Buffer.allocUnsafeSlow(needed * 2 > WRITER_CHUNK_BYTES ? needed * 2 : WRITER_CHUNK_BYTES);
+    const chunk = Buffer.allocUnsafeSlow(Math.max(needed * 2, WRITER_CHUNK_BYTES));
     this.#chunk.copy(chunk, 0, this.#start, this.#at);
     this.#chunk = chunk;
     this.#start = 0;
