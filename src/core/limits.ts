@@ -17,6 +17,8 @@ export const limits = {
   arenaChunkBytes: 4 * 1024 * 1024,
   /** What the arena keeps as a cache for tail reads. */
   arenaBytes: 64 * 1024 * 1024,
+  /** Committed but not durable yet; beyond it connections that publish are not read from. */
+  undurableBytesMax: 32 * 1024 * 1024,
   /** One read of the write-ahead log for readers behind the arena. */
   readAheadBytes: 1024 * 1024,
   /** One message or batch, whatever the protocol. */

@@ -11,10 +11,13 @@ export class AckSet {
   #aboveFloor = 0;
   /** Offsets below have been delivered at least once, as far as is logged. */
   deliveredMark: number;
+  /** The same, as far as is known; what is above deliveredMark waits for a commit to ride on. */
+  pendingMark: number;
 
   constructor(floor: number) {
     this.#floor = floor;
     this.deliveredMark = floor;
+    this.pendingMark = floor;
   }
 
   get floor(): number {

@@ -88,14 +88,15 @@ export class BlockBuilder {
 
   /**
    * The message goes to this log and gets its next offset. Call in order of messages; once per message and log.
-   * @param transient recovery drops it, and consumers of a queue may have it before it is durable
+   * @param transient in a queue: recovery drops it, and consumers may have it before it is durable. A topic keeps it: its
+   *   subscriptions count what lies between two offsets, so there must be no holes
    */
   deliver(log: Log, message: number, transient: boolean): void {
     if (log.store !== this.#store) {
       this.#foreign.push({ log, message, transient });
       return;
     }
-    const flags = transient ? runTransient : 0;
+    const flags = transient && log.deletesOnAck ? runTransient : 0;
     if (log.buildSerial === this.#serial) {
       const at = log.buildRun * 3;
       if (this.#runs[at]! + this.#runs[at + 1]! === message && this.#runs[at + 2] === flags) {

@@ -7,7 +7,7 @@
 import type { Position } from '../core/ids.ts';
 import type { Chunk } from '../shard/shard-log.ts';
 import { batchBytes } from './batch-header.ts';
-import { blockBytes, blockHeaderBytes, runBytes, runDistance, runIndex } from './block.ts';
+import { blockBytes, runBytes, runDistance, runIndex } from './block.ts';
 import type { Log } from './log.ts';
 
 export class LogReader {
@@ -44,7 +44,8 @@ export class LogReader {
     } else {
       const distance = runDistance(runIndex(chunk.buffer, at));
       const block = at - distance;
-      if (!this.#covers(chunk, position - distance, blockHeaderBytes)) return false;
+      // With the run, so that what is filled in for the header still serves the run.
+      if (!this.#covers(chunk, position - distance, distance + runBytes)) return false;
       end = block + blockBytes(chunk.buffer, block);
       if (!this.#covers(chunk, position - distance, end - block)) return false;
     }
@@ -67,7 +68,7 @@ export class LogReader {
   #chunkWith(position: Position, lengthBytes: number): Chunk | undefined {
     const cold = this.#cold;
     if (cold !== undefined && holds(cold, position, lengthBytes)) return cold;
-    const chunk = this.log.store.shard.log.chunkAt(position);
+    const chunk = this.log.store.shard.log.chunkAt(position, lengthBytes);
     if (chunk === undefined) {
       this.#missPosition = position;
       this.#missBytes = lengthBytes;

@@ -72,11 +72,16 @@ export class LogStore implements StateOwner, Rider {
   /** Logs whose watchers must be told. */
   #changed: Log[] = [];
   #notifyScheduled = false;
-  /** Delivered marks that wait for a commit to ride on: pairs of log and subscription id. */
-  readonly #dirtyMarks = new Map<AckSet, { log: Log; subscriptionId: number; mark: number }>();
+  /** Delivered marks that wait for a commit to ride on. */
+  readonly #dirtyMarks = new Map<AckSet, { readonly log: Log; readonly subscriptionId: number }>();
   /** State of logs found in the checkpoint whose creation the catalog has not told yet. */
   readonly #restored = new Map<number, LogSnapshot>();
-  entryCount = 0;
+  /** Index entries of all logs. */
+  #entryCount = 0;
+  /** The highest id of a log that is not in the catalog: it must not be given to another log. */
+  highestUnknownLogId = 0;
+  /** hasRoom may have changed. */
+  onRoomChanged: () => void = () => {};
 
   constructor(shard: Shard) {
     this.shard = shard;
@@ -89,7 +94,7 @@ export class LogStore implements StateOwner, Rider {
   }
 
   get hasRoom(): boolean {
-    return this.shard.log.hasRoom && this.entryCount < limits.walEntriesMax;
+    return this.shard.log.hasRoom && this.#entryCount < limits.walEntriesMax;
   }
 
   log(id: number): Log | undefined {
@@ -120,21 +125,20 @@ export class LogStore implements StateOwner, Rider {
   }
 
   holdEntry(position: Position): void {
-    this.entryCount++;
+    if (++this.#entryCount === limits.walEntriesMax) this.onRoomChanged();
     this.shard.log.hold(position);
   }
 
   releaseEntry(position: Position): void {
-    this.entryCount--;
+    if (this.#entryCount-- === limits.walEntriesMax) this.onRoomChanged();
     this.shard.log.release(position);
   }
 
   /** Messages below `mark` have been delivered; written along with the next commit. */
   noteDelivered(log: Log, subscriptionId: number, acks: AckSet, mark: number): void {
-    if (mark <= acks.deliveredMark) return;
-    const dirty = this.#dirtyMarks.get(acks);
-    if (dirty === undefined) this.#dirtyMarks.set(acks, { log, subscriptionId, mark });
-    else if (mark > dirty.mark) dirty.mark = mark;
+    if (mark <= acks.pendingMark) return;
+    if (acks.pendingMark <= acks.deliveredMark) this.#dirtyMarks.set(acks, { log, subscriptionId });
+    acks.pendingMark = mark;
   }
 
   sizeBytes(): number {
@@ -143,10 +147,10 @@ export class LogStore implements StateOwner, Rider {
 
   write(buffer: Buffer, start: number): void {
     let at = writeRecordHeader(buffer, start, recordType.deliveredMark, 1, markBytes * this.#dirtyMarks.size);
-    for (const { log, subscriptionId, mark } of this.#dirtyMarks.values()) {
+    for (const [acks, { log, subscriptionId }] of this.#dirtyMarks) {
       buffer.writeUInt32LE(log.id, at);
       buffer.writeUInt32LE(subscriptionId, at + 4);
-      buffer.writeDoubleLE(mark, at + 8);
+      buffer.writeDoubleLE(acks.pendingMark, at + 8);
       at += markBytes;
     }
     this.#dirtyMarks.clear();
@@ -231,7 +235,10 @@ export class LogStore implements StateOwner, Rider {
     let run = start + blockHeaderBytes;
     for (let i = blockRunCount(buffer, start); i > 0; i--, run += runBytes) {
       const log = this.#logs.get(runLogId(buffer, run));
-      if (log === undefined) continue;
+      if (log === undefined) {
+        this.#noteUnknown(runLogId(buffer, run));
+        continue;
+      }
       const firstOffset = runFirstOffset(buffer, run);
       const isTransient = (runFlags(buffer, run) & runTransient) !== 0;
       const place = (position + run - start) as Position;
@@ -242,7 +249,10 @@ export class LogStore implements StateOwner, Rider {
 
   #applyBatch(buffer: Buffer, start: number, end: number, position: Position, phase: ApplyPhase): void {
     const log = this.#logs.get(buffer.readUInt32LE(start));
-    if (log === undefined) return;
+    if (log === undefined) {
+      this.#noteUnknown(buffer.readUInt32LE(start));
+      return;
+    }
     const batch = start + batchPrefixBytes;
     const baseOffset = batchBaseOffset(buffer, batch);
     const count = batchLastOffsetDelta(buffer, batch) + 1;
@@ -308,6 +318,10 @@ export class LogStore implements StateOwner, Rider {
     }
   }
 
+  #noteUnknown(id: number): void {
+    if (id < firstTransientLogId && id > this.highestUnknownLogId) this.highestUnknownLogId = id;
+  }
+
   #noteChanged(log: Log): void {
     if (log.changeNoted) return;
     log.changeNoted = true;
@@ -325,7 +339,9 @@ export class LogStore implements StateOwner, Rider {
     for (let at = start; at < end; at += markBytes) {
       const log = this.#logs.get(buffer.readUInt32LE(at));
       const acks = log?.subscriptions.get(buffer.readUInt32LE(at + 4));
-      if (acks !== undefined) acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
+      if (acks === undefined) continue;
+      acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
+      acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
     }
   }
 }
@@ -339,7 +355,7 @@ const restoreLog = (log: Log, snapshot: LogSnapshot): void => {
     const acks = log.subscriptions.get(subscriptionId) ?? new AckSet(0);
     acks.raiseFloor(floor);
     for (let i = 0; i < ranges.length; i += 2) acks.add(ranges[i]!, ranges[i + 1]!);
-    acks.deliveredMark = mark;
+    acks.deliveredMark = acks.pendingMark = mark;
     log.subscriptions.set(subscriptionId, acks);
   }
 };

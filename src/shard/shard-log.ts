@@ -44,7 +44,8 @@ export interface ShardLog {
   /**
    * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, then every
    * commit still held, also those before the checkpoint's position (their messages are still wanted; the shard tells
-   * them apart by position). `replay` may call hold(). Rejects with BrokerError 'corrupt' if durable data is damaged.
+   * them apart by position). Both callbacks may call hold() and release(). Rejects with BrokerError 'corrupt' if durable
+   * data is damaged; whatever was replayed before a rejection is to be forgotten.
    */
   open(onCheckpoint: (checkpoint: Checkpoint | undefined) => void, replay: ReplayCommit): Promise<ShardLogOpened>;
 
@@ -80,7 +81,10 @@ export interface ShardLog {
   /** Called when hasRoom changes. */
   onRoomChanged: (hasRoom: boolean) => void;
 
-  /** Data at this position is wanted after a checkpoint has passed it (counted). */
+  /**
+   * Data at this position is wanted after a checkpoint has passed it (counted). The last release of a stretch frees it at
+   * the next checkpoint beyond the commit that caused the release, so no checkpoint refers to what is gone.
+   */
   hold(position: Position): void;
   release(position: Position): void;
 
@@ -97,6 +101,9 @@ export interface ShardLog {
    */
   writeCheckpoint(checkpoint: Checkpoint): Promise<void>;
 
-  /** Resolves when all that was committed is durable and files are closed. */
+  /**
+   * Resolves when all that was committed is durable, or cannot become so, and files are closed. A failed log is closed
+   * before another is opened in its place: its background work may still be writing.
+   */
   close(): Promise<void>;
 }

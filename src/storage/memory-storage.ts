@@ -187,8 +187,9 @@ export class MemoryDisk {
 
 /** A write cut off by a crash: a beginning of it, all of it, nothing, or some sectors anywhere. */
 const applyTorn = ({ inode, buffer, start, lengthBytes, position }: PendingWrite, random: () => number): void => {
-  if (random() < 0.5) {
-    const doneBytes = Math.floor(random() * (lengthBytes + 1));
+  const dice = random();
+  if (dice < 0.6) {
+    const doneBytes = dice < 0.2 ? lengthBytes : Math.floor(random() * (lengthBytes + 1));
     if (doneBytes > 0) inode.write(buffer, start, doneBytes, position);
     return;
   }

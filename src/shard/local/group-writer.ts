@@ -69,6 +69,8 @@ export class GroupWriter {
   /** A frame was handed to the file (or waits for the file) and has not been called back. */
   #inFlight: ClosedFrame | undefined;
   #isScheduled = false;
+  /** Syncs follow one another: a file is not reclaimed under one. */
+  #syncing: Promise<void> = Promise.resolve();
   #waiters: DurableWaiter[] = [];
   /** Set once; from then on nothing is reserved or written. */
   #error: BrokerError | undefined;
@@ -90,10 +92,11 @@ export class GroupWriter {
     this.#salt = salt;
     this.#syncedSequence = chain.nextSequence - 1;
     const file = this.#files.active;
-    const position = (file.sequence * this.#limits.walFileBytes + alignFrame(offset)) as Position;
-    this.#chunk = new ArenaChunk(Buffer.alloc(0), position, position);
-    this.endPosition = position;
-    this.durablePosition = position;
+    const filePosition = file.sequence * this.#limits.walFileBytes;
+    const nextPosition = filePosition + alignFrame(offset);
+    this.#chunk = new ArenaChunk(Buffer.alloc(0), nextPosition, nextPosition);
+    this.endPosition = (filePosition + offset) as Position;
+    this.durablePosition = this.endPosition;
     this.durableFileSequence = file.sequence;
   }
 
@@ -228,16 +231,20 @@ export class GroupWriter {
    * Brings all that was written to the disk, which only mode 'os' has not done already. There `durablePosition` means
    * "written"; what is synced is known per file, and recovery relies on that alone.
    */
-  async syncWritten(): Promise<void> {
-    if (this.#options.durable) return;
+  syncWritten(): Promise<void> {
+    if (this.#options.durable) return Promise.resolve();
+    this.#syncing = this.#syncing.then(() => this.#syncFiles());
+    return this.#syncing;
+  }
+
+  async #syncFiles(): Promise<void> {
     const writtenSequence = this.#chain.nextSequence - (this.#inFlight === undefined ? 1 : 2);
-    const active = this.#files.active;
     try {
       for (const file of [...this.#files.files()]) {
         if (file.isSynced || file.handle === undefined) continue;
-        const isSealed = file !== active && file.sequence < this.durableFileSequence;
+        const isComplete = file.sequence < this.durableFileSequence;
         await file.handle.sync();
-        if (isSealed) file.isSynced = true;
+        if (isComplete) file.isSynced = true;
       }
     } catch (error) {
       this.fail(error as Error);

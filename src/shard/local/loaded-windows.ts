@@ -63,6 +63,11 @@ export class LoadedWindows {
     return undefined;
   }
 
+  /** Resolves when no read is under way. */
+  async whenIdle(): Promise<void> {
+    while (this.#loading.size > 0) await Promise.allSettled([...this.#loading].map(({ result }) => result));
+  }
+
   load(request: LoadRequest): Promise<Chunk> {
     const { filePosition, offset, lengthBytes, limitOffset } = request;
     const cached = this.find(filePosition + offset, lengthBytes);

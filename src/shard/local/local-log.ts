@@ -31,7 +31,14 @@ export interface LocalLogOptions {
   readonly limits?: Partial<WalLimits>;
 }
 
-type State = 'new' | 'opening' | 'open' | 'failed' | 'closed';
+type State = 'new' | 'opening' | 'open' | 'closing' | 'failed' | 'closed';
+
+/** Errors of the system become operating errors; those of a programmer stay what they are. */
+const operatingError = (error: unknown): unknown => {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (error instanceof BrokerError || typeof code !== 'string' || code.startsWith('ERR_')) return error;
+  return new BrokerError('storage-failed', `write-ahead log: ${message}`, { cause: error });
+};
 
 export class LocalLog implements ShardLog {
   readonly #storage: Storage;
@@ -71,7 +78,8 @@ export class LocalLog implements ShardLog {
       durable: this.#durable,
       onRoomChanged: (hasRoom) => this.onRoomChanged(hasRoom),
       onPrepareFailed: (error) => {
-        if (this.#state === 'opening') this.#writer.fail(error);
+        // Whoever opens or closes waits for a write that waits for the file; a log at work goes on without room.
+        if (this.#state === 'opening' || this.#state === 'closing') this.#writer.fail(error);
       },
     });
     this.#writer = new GroupWriter({
@@ -79,7 +87,7 @@ export class LocalLog implements ShardLog {
       limits: this.#limits,
       durable: this.#durable,
       onDurable: (durablePosition) => {
-        if (this.#state === 'open') this.onDurable(durablePosition);
+        if (this.#isServing) this.onDurable(durablePosition);
       },
       onFailed: (error) => this.#fail(error),
     });
@@ -109,25 +117,28 @@ export class LocalLog implements ShardLog {
       this.#salt = found.salt;
       this.#lastNumber = found.lastCheckpointNumber;
       this.#goodNumber = found.checkpoint?.number;
-      this.#checkpointPosition = found.checkpoint?.position ?? 0;
+      this.#checkpointPosition = found.checkpoint?.position ?? this.#limits.walFileBytes;
       this.#checkpointBytes = found.checkpoint?.data.length ?? 0;
       const epoch = (found.chain.epoch + 1) as Epoch;
       this.#writer.start(found.endOffset, found.chain, found.salt);
       this.#files.start(found);
       await this.#writer.writeOpeningFrame(epoch);
+      await this.#writer.syncWritten();
       this.#state = 'open';
       return { epoch, checkpoint: found.checkpoint };
     } catch (error) {
       this.#state = 'failed';
       await this.#files.stop();
-      throw error instanceof BrokerError
-        ? error
-        : new BrokerError('storage-failed', `write-ahead log: ${(error as Error).message}`, { cause: error });
+      throw operatingError(error);
     }
   }
 
+  get #isServing(): boolean {
+    return this.#state === 'open' || this.#state === 'closing';
+  }
+
   #fail(error: Error): void {
-    if (this.#state !== 'open') return;
+    if (!this.#isServing) return;
     this.#state = 'failed';
     this.onFailed(error);
   }
@@ -167,6 +178,7 @@ export class LocalLog implements ShardLog {
   }
 
   async load(position: Position, lengthBytes: number): Promise<Chunk> {
+    if (this.#state === 'closed') throw new BrokerError('closing', 'the log is closed');
     const file = this.#files.fileAt(position);
     const handle = file?.handle;
     if (file === undefined || handle === undefined) {
@@ -180,6 +192,8 @@ export class LocalLog implements ShardLog {
     this.#files.beginRead(file);
     try {
       return await this.#windows.load({ handle, filePosition, offset, lengthBytes, limitOffset });
+    } catch (error) {
+      throw operatingError(error);
     } finally {
       await this.#files.endRead(file);
     }
@@ -287,14 +301,16 @@ export class LocalLog implements ShardLog {
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     if (this.#state === 'open') {
-      await this.#checkpointing?.catch(() => {});
+      this.#state = 'closing';
       await this.#writer
         .whenDurable(this.#writer.endPosition)
         .then(() => this.#writer.syncWritten())
         .catch(() => {});
     }
+    await this.#checkpointing?.catch(() => {});
     this.#state = 'closed';
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
+    await this.#windows.whenIdle();
     await this.#files.stop();
   }
 }

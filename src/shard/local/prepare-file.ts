@@ -55,13 +55,18 @@ export const prepareHeader = async (file: WalFile, context: PrepareContext): Pro
 /** Shared by all logs; never written to, so the system backs it with its zero page. */
 const zeros = Buffer.alloc(zeroStepBytes);
 
-/** Zeroes the next step beyond readyBytes; at the end of the file marks it as prepared. */
+/**
+ * Zeroes the next step beyond readyBytes; at the end of the file syncs and marks it as prepared. That a sync failed does
+ * not make zeroed bytes less ready: the live write that comes there answers for itself.
+ */
 export const zeroStep = async (file: WalFile, context: PrepareContext): Promise<void> => {
   file.zeroHandle ??= await context.storage.open(file.name, { create: false, durable: false });
   const stepBytes = Math.min(zeroStepBytes, file.wantedBytes - file.readyBytes);
-  await writeAll(file.zeroHandle, zeros, stepBytes, file.readyBytes);
-  file.readyBytes += stepBytes;
-  file.unsyncedBytes += stepBytes;
+  if (stepBytes > 0) {
+    await writeAll(file.zeroHandle, zeros, stepBytes, file.readyBytes);
+    file.readyBytes += stepBytes;
+    file.unsyncedBytes += stepBytes;
+  }
   const isComplete = file.readyBytes === context.walFileBytes;
   if (isComplete || file.unsyncedBytes >= zeroSyncBytes) {
     await file.zeroHandle.sync();

@@ -140,6 +140,7 @@ export class Recovery {
     }
     await this.#assertEnd(active, endOffset, checkpoint);
     await this.#makeDurable();
+    await active.handle!.sync();
     active.readyBytes = Math.max(active.readyBytes, alignFrame(endOffset));
     return {
       salt: this.#salt!,
@@ -322,7 +323,9 @@ export class Recovery {
       const { header } = this.#scanner;
       if (header.continues(this.#chain))
         throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
-      if (this.#isProof()) throw corrupt(`${damage}: ${walFileName(sequence)} says that it was on disk`);
+      if (!this.#isProof()) continue;
+      const next = walFileName(file.sequence + 1);
+      throw corrupt(`${damage}, or ${next} at its first frame: ${walFileName(sequence)} says that it was on disk`);
     }
   }
 
@@ -367,6 +370,8 @@ export class Recovery {
     for (const candidate of this.#candidates.values()) {
       const { sequence, handle } = candidate;
       if (sequence === active.sequence + upcoming.length + 1) {
+        // Its header may be in the page cache only, like the tail.
+        await handle.sync();
         upcoming.push(this.#asFile(candidate));
       } else if (sequence > active.sequence) {
         await this.#discard(sequence, handle);

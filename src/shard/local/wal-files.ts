@@ -65,6 +65,8 @@ export class WalFiles {
   #running: Promise<void> | undefined;
   /** Something may be to do since the loop looked last. */
   #isKicked = false;
+  /** The loop is not to start: a name is being freed. */
+  #isPaused = false;
   #isStopped = false;
 
   constructor(options: WalFilesOptions) {
@@ -97,6 +99,7 @@ export class WalFiles {
   start(found: FoundFiles): void {
     this.#context = { ...this.#context, salt: found.salt };
     this.#upcoming.push(...found.upcoming);
+    for (const file of found.upcoming) file.wantedBytes = this.#walFileBytes;
     this.#reclaimed.push(...found.reclaimed);
     for (const file of [this.#active, ...this.#upcoming]) {
       if (file.readyBytes < this.#walFileBytes) this.#unprepared.push(file);
@@ -230,14 +233,20 @@ export class WalFiles {
   /** Frees disk space for a checkpoint by removing a file prepared but unused. False if there is none. */
   async sacrificeUpcoming(): Promise<boolean> {
     while (this.#running !== undefined) await this.#running;
-    const last = this.#upcoming.at(-1);
+    const last = this.#upcoming.pop();
     if (last === undefined || this.#isStopped) return false;
-    this.#upcoming.pop();
-    this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== last);
-    this.#retryLater(true);
-    await this.#closeHandles(last);
-    await this.#options.storage.remove(last.name);
-    return true;
+    this.#isPaused = true;
+    try {
+      this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== last);
+      await this.#closeHandles(last);
+      await this.#options.storage.remove(last.name);
+      return true;
+    } finally {
+      this.#isPaused = false;
+      // One in its place is tried later, which gives the checkpoint time; until then there is no room.
+      if (this.#upcoming.length === 0) this.#addUpcoming(undefined);
+      this.#retryLater(true);
+    }
   }
 
   /** Stops the background loop and closes all files. */
@@ -265,7 +274,7 @@ export class WalFiles {
 
   #kick(): void {
     this.#isKicked = true;
-    if (this.#running !== undefined || this.#isStopped || this.#retryTimer !== undefined) return;
+    if (this.#running !== undefined || this.#isStopped || this.#isPaused || this.#retryTimer !== undefined) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
       if (this.#isKicked) this.#kick();
@@ -275,7 +284,7 @@ export class WalFiles {
   async #run(): Promise<void> {
     while (!this.#isStopped) {
       this.#isKicked = false;
-      const file = this.#unprepared.find((each) => each.handle === undefined || each.readyBytes < each.wantedBytes);
+      const file = this.#unprepared.find((each) => this.#isDue(each));
       try {
         if (file !== undefined) await this.#prepare(file);
         else if (this.#reclaimed.length > 0) await this.#disposeReclaimed();
@@ -310,17 +319,30 @@ export class WalFiles {
   }
 
   async #prepare(file: WalFile): Promise<void> {
-    if (file.handle === undefined) await prepareHeader(file, this.#context);
-    else await zeroStep(file, this.#context);
+    try {
+      if (file.handle === undefined) await prepareHeader(file, this.#context);
+      else await zeroStep(file, this.#context);
+    } finally {
+      this.#continueWaiting(file);
+    }
     if (file.readyBytes === this.#walFileBytes) {
       this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== file);
     }
     this.#prepareHasFailed = false;
     this.#updateRoom();
+  }
+
+  #continueWaiting(file: WalFile): void {
     const waiting = this.#waiting;
     if (waiting === undefined || waiting.file !== file || file.readyBytes < waiting.endOffset) return;
+    if (file.handle === undefined) return;
     this.#waiting = undefined;
     waiting.callback();
+  }
+
+  /** True if the file is not as ready as it is wanted, or its last step did not come to its end. */
+  #isDue(file: WalFile): boolean {
+    return file.handle === undefined || file.readyBytes < file.wantedBytes || file.readyBytes === this.#walFileBytes;
   }
 
   async #disposeReclaimed(): Promise<void> {
@@ -340,7 +362,7 @@ export class WalFiles {
       this.#prepareHasFailed = true;
       this.#updateRoom();
     }
-    if (this.#isStopped) return;
+    if (this.#isStopped || this.#retryTimer !== undefined) return;
     this.#retryTimer = this.#options.clock.after(this.#retryMs, () => {
       this.#retryTimer = undefined;
       this.#kick();
