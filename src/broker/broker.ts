@@ -9,12 +9,14 @@ import { BlockBuilder } from '../log/block-builder.ts';
 import { LogStore } from '../log/log-store.ts';
 import { DurableGate } from '../shard/gate.ts';
 import { LocalLog } from '../shard/local/local-log.ts';
+import type { WalLimits } from '../shard/local/wal-limits.ts';
 import { Shard } from '../shard/shard.ts';
 import type { Durability } from '../shard/shard-log.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Decompressor } from '../wire/decompressor.ts';
 import { Access } from './access.ts';
 import { Catalog } from './catalog.ts';
+import { GroupStore } from './groups/group-store.ts';
 import type { MessageForm } from './message.ts';
 import { AckCollector } from './queues/ack-collector.ts';
 import { DeliveryLoop } from './queues/delivery-loop.ts';
@@ -30,6 +32,8 @@ export interface BrokerOptions {
   readonly shardCount?: number;
   /** Most bytes of each shard's write-ahead log. */
   readonly walBytesMax?: number;
+  /** Other bounds of the write-ahead logs than the process's own; tests make files so small that they roll. */
+  readonly walLimits?: Partial<WalLimits>;
   readonly clock?: Clock;
   readonly random?: Random;
   /** How the heads' stored messages are read by other heads. */
@@ -57,14 +61,18 @@ export class Broker {
   readonly gate: DurableGate;
   readonly clock: Clock;
   readonly access: Access;
-  readonly #random: Random;
+  readonly random: Random;
+  /** Committed offsets and memberships of consumer groups. */
+  readonly groupStore: GroupStore;
+  readonly decompressor = new Decompressor(limits.batchDecompressedBytesMax);
+  /** How stored messages of each form are read. */
+  readonly forms: ReadonlyMap<number, MessageForm>;
   readonly #shards: Shard[] = [];
   readonly #stores: LogStore[] = [];
   readonly #builders: BlockBuilder[] = [];
   readonly #ackCollectors = new Map<LogStore, AckCollector>();
   readonly #catalog: Catalog;
   readonly #vhosts = new Map<string, VirtualHost>();
-  readonly #decompressor = new Decompressor(limits.batchDecompressedBytesMax);
   readonly #loop = new DeliveryLoop();
   readonly #roomListeners = new Set<(hasRoom: boolean) => void>();
   #hadRoom = true;
@@ -75,7 +83,7 @@ export class Broker {
   /** Use openBroker(). */
   constructor(options: BrokerOptions, storages: readonly Storage[]) {
     this.clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
+    this.random = options.random ?? systemRandom;
     this.#onFailed = options.onFailed ?? (() => {});
     this.gate = new DurableGate(storages.length);
     this.access = new Access({
@@ -84,17 +92,23 @@ export class Broker {
     });
     storages.forEach((storage, index) => {
       const walBytesMax = options.walBytesMax ?? limits.walBytesMax;
-      const log = new LocalLog({ storage, durability: options.durability, limits: { walBytesMax } });
+      const log = new LocalLog({
+        storage,
+        durability: options.durability,
+        limits: { walBytesMax, ...options.walLimits },
+      });
       const shard = new Shard(index, log, this.gate);
       const store = new LogStore(shard);
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();
+      store.onRoomChanged = () => this.#noteRoom();
       this.#shards.push(shard);
       this.#stores.push(store);
       this.#builders.push(new BlockBuilder(store));
       this.#ackCollectors.set(store, new AckCollector(store));
     });
     const forms = new Map((options.forms ?? []).map((form) => [form.id, form]));
+    this.forms = forms;
     this.#catalog = new Catalog(this.#shards[0]!, {
       stores: this.#stores,
       onQueueUnused: (queue) => {
@@ -102,7 +116,7 @@ export class Broker {
       },
       subscribe: (parts, subscriptionId, onUnused) =>
         new Subscription({
-          parts: parts.map((part) => ({ ...part, subscriptionId, forms, decompressor: this.#decompressor })),
+          parts: parts.map((part) => ({ ...part, subscriptionId, forms, decompressor: this.decompressor })),
           loop: this.#loop,
           gate: this.gate,
           acks: (log) => this.#ackCollectors.get(log.store)!,
@@ -110,17 +124,22 @@ export class Broker {
           onUnused,
         }),
     });
+    this.groupStore = new GroupStore(this.#shards[0]!);
   }
 
   /** Opens the shards; shard 0 first, because the catalog says which logs there are. */
   async start(): Promise<void> {
     for (const shard of this.#shards) await shard.open();
+    for (const store of this.#stores) {
+      this.#catalog.skipLogIds(store.highestUnknownLogId);
+      this.#catalog.skipSubscriptionIds(store.highestSubscriptionId);
+    }
     for (const [name, state] of this.#catalog.vhosts) {
-      this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.#random, shardIndex: 0 }));
+      this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.random, shardIndex: 0 }));
     }
     this.#nextProducerId = this.#catalog.nextProducerId;
     if (this.#catalog.clusterId === '') {
-      const id = Buffer.from(this.#random.hex(16), 'hex').toString('base64url');
+      const id = Buffer.from(this.random.hex(16), 'hex').toString('base64url');
       this.#catalog.commit([{ op: 'cluster-id', id }]);
     }
   }
@@ -201,7 +220,7 @@ export class Broker {
         op: 'topic-create',
         vhost,
         name,
-        id: this.#random.hex(16),
+        id: this.random.hex(16),
         config: Object.fromEntries(config),
         logs: this.#catalog.newLogAddresses(partitions, shardOf, false),
       },
@@ -230,7 +249,7 @@ export class Broker {
   async close(): Promise<void> {
     this.flushAcks();
     await Promise.all(this.#shards.map((shard) => shard.close()));
-    await this.#decompressor[Symbol.asyncDispose]();
+    await this.decompressor[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -91,6 +91,16 @@ export class Catalog implements StateOwner {
     }));
   }
 
+  /** Ids up to this one stand in some shard's log, for a log whose creation never became durable. */
+  skipLogIds(highest: number): void {
+    this.#nextLogId = Math.max(this.#nextLogId, highest + 1);
+  }
+
+  /** The same for subscriptions. */
+  skipSubscriptionIds(highest: number): void {
+    this.#nextSubscriptionId = Math.max(this.#nextSubscriptionId, highest + 1);
+  }
+
   newSubscriptionId(): number {
     return this.#nextSubscriptionId;
   }
@@ -357,6 +367,13 @@ const topicChange = (topic: Topic): CatalogChange => ({
   logs: topic.partitions.map(addressOf),
 });
 
+const subscriptionSource = ({ topic, subscription: { parts } }: Queue): Change<'queue-create'>['source'] => ({
+  topic: topic.name,
+  subscription: parts[0]!.subscriptionId,
+  // For shards whose own checkpoint is older than the subscription.
+  floors: parts.map(({ acks }) => acks.startFloor),
+});
+
 const queueChange = (queue: Queue): CatalogChange => ({
   op: 'queue-create',
   vhost: queue.vhost,
@@ -364,10 +381,7 @@ const queueChange = (queue: Queue): CatalogChange => ({
   id: queue.topic.id,
   ...queue.properties,
   arguments: storeArguments(queue.properties.arguments),
-  source:
-    queue.log !== undefined
-      ? addressOf(queue.log)
-      : { topic: queue.topic.name, subscription: queue.subscription.parts[0]!.subscriptionId, floors: [] },
+  source: queue.log !== undefined ? addressOf(queue.log) : subscriptionSource(queue),
 });
 
 /** The settled offsets of a subscription: those that the log knows from the checkpoint, else all below `floor`. */

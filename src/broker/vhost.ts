@@ -60,6 +60,11 @@ export class VirtualHost {
     return this.#state.queues.values();
   }
 
+  /** Topics in the narrow sense, without queues. */
+  get topics(): Iterable<Topic> {
+    return this.#state.topics.values();
+  }
+
   get exchanges(): Iterable<Exchange> {
     return this.#state.exchanges.values();
   }

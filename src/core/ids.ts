@@ -1,10 +1,8 @@
-/** Branded numbers: ids and counters that must not be mixed. Each has one asserting constructor, used at the edges only. */
+/** Branded numbers: ids and counters that must not be mixed. An id that comes from outside passes an asserting constructor. */
 
 declare const brand: unique symbol;
 type Branded<Name extends string> = number & { readonly [brand]: Name };
 
-/** Place of a message in one log; assigned once, in order, never reused. */
-export type Offset = Branded<'Offset'>;
 /** Byte position in one shard's write-ahead log; grows for ever. */
 export type Position = Branded<'Position'>;
 /** Number of a log, unique in a data directory for ever. */
@@ -17,7 +15,4 @@ const requireInteger = (value: number, what: string): number => {
   return value;
 };
 
-export const offset = (value: number): Offset => requireInteger(value, 'offset') as Offset;
-export const position = (value: number): Position => requireInteger(value, 'position') as Position;
 export const logId = (value: number): LogId => requireInteger(value, 'log id') as LogId;
-export const epoch = (value: number): Epoch => requireInteger(value, 'epoch') as Epoch;

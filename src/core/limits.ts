@@ -17,14 +17,20 @@ export const limits = {
   arenaChunkBytes: 4 * 1024 * 1024,
   /** What the arena keeps as a cache for tail reads. */
   arenaBytes: 64 * 1024 * 1024,
-  /** Committed but not durable yet; beyond it connections that publish are not read from. */
-  undurableBytesMax: 32 * 1024 * 1024,
   /** One read of the write-ahead log for readers behind the arena. */
   readAheadBytes: 1024 * 1024,
   /** One message or batch, whatever the protocol. */
   messageBytesMax: 32 * 1024 * 1024,
   /** Decompressed size of one Kafka batch that another protocol reads. */
   batchDecompressedBytesMax: 128 * 1024 * 1024,
+  /** What the members of one consumer group say about themselves, and also their assignments. One commit holds both. */
+  groupBytesMax: 8 * 1024 * 1024,
+  /** Characters of a group id or client id: encoded in three bytes each they still fit a 16-bit length with a suffix. */
+  groupNameLengthMax: 8192,
+  /** Characters of the instance id of a static member; as of Kafka's clients. */
+  groupInstanceIdLengthMax: 249,
+  /** Offsets of one commit; those of a larger request are several commits. */
+  offsetsPerCommitMax: 1000,
 } as const;
 
 /** A commit carries framing beside its payload. */
@@ -33,6 +39,10 @@ const commitOverheadBytes = 1024 * 1024;
 export const assertLimits = (): void => {
   if (limits.messageBytesMax + commitOverheadBytes > limits.walFileBytes) {
     throw new Error('walFileBytes must hold the largest message and its framing');
+  }
+  // Base64 takes a third more; characters of names may be escaped as six bytes, and count as two.
+  if ((3 + 4 / 3) * limits.groupBytesMax + commitOverheadBytes > limits.walFileBytes) {
+    throw new Error('walFileBytes must hold the membership of the largest group');
   }
   if (limits.walReserveBytes < 2 * limits.walFileBytes) throw new Error('walReserveBytes must be two files at least');
   if (limits.walBytesMax < limits.walReserveBytes + 2 * limits.walFileBytes) {

@@ -3,6 +3,8 @@
  * touching; the floor swallows a range that reaches it.
  */
 export class AckSet {
+  /** Where the subscription began. */
+  readonly startFloor: number;
   /** All offsets below are settled. */
   #floor: number;
   /** Settled ranges above the floor, [from, to) pairwise, ascending, with a gap before each. */
@@ -15,6 +17,7 @@ export class AckSet {
   pendingMark: number;
 
   constructor(floor: number) {
+    this.startFloor = floor;
     this.#floor = floor;
     this.deliveredMark = floor;
     this.pendingMark = floor;

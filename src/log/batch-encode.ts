@@ -20,7 +20,8 @@ const writeBytes = (target: Buffer, at: number, value: Buffer | null): number =>
 
 /** Bytes of a record after its own length. */
 const recordBodyBytes = (record: NewRecord, offsetDelta: number, timestampDelta: number): number => {
-  let bytes = 1 + varlongSize(timestampDelta) + varintSize(offsetDelta) + bytesSize(record.key) + bytesSize(record.value);
+  let bytes =
+    1 + varlongSize(timestampDelta) + varintSize(offsetDelta) + bytesSize(record.key) + bytesSize(record.value);
   bytes += varintSize(record.headers.length);
   for (const { name, value } of record.headers) {
     const nameBytes = Buffer.byteLength(name);
@@ -29,7 +30,13 @@ const recordBodyBytes = (record: NewRecord, offsetDelta: number, timestampDelta:
   return bytes;
 };
 
-const writeRecord = (target: Buffer, start: number, record: NewRecord, offsetDelta: number, timestampDelta: number): number => {
+const writeRecord = (
+  target: Buffer,
+  start: number,
+  record: NewRecord,
+  offsetDelta: number,
+  timestampDelta: number,
+): number => {
   let at = writeVarint(target, start, recordBodyBytes(record, offsetDelta, timestampDelta));
   target[at++] = 0;
   at = writeVarlong(target, at, timestampDelta);

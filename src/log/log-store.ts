@@ -80,6 +80,8 @@ export class LogStore implements StateOwner, Rider {
   #entryCount = 0;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
+  /** The highest id of a subscription found in the shard, whether the catalog has it or not. */
+  highestSubscriptionId = 0;
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
 
@@ -153,7 +155,6 @@ export class LogStore implements StateOwner, Rider {
       buffer.writeDoubleLE(acks.pendingMark, at + 8);
       at += markBytes;
     }
-    this.#dirtyMarks.clear();
   }
 
   apply(
@@ -223,6 +224,7 @@ export class LogStore implements StateOwner, Rider {
 
   restore(snapshot: Buffer): void {
     for (const log of JSON.parse(snapshot.toString()) as LogSnapshot[]) {
+      for (const [id] of log.acks) this.highestSubscriptionId = Math.max(this.highestSubscriptionId, id);
       // The catalog of shard 0 comes after the logs of shard 0, but before those of the other shards.
       const existing = this.#logs.get(log.id);
       if (existing !== undefined) restoreLog(existing, log);
@@ -331,7 +333,9 @@ export class LogStore implements StateOwner, Rider {
   #applyAcks(buffer: Buffer, start: number, end: number): void {
     for (let at = start; at < end; at += ackBytes) {
       const log = this.#logs.get(buffer.readUInt32LE(at));
-      log?.applyAck(buffer.readUInt32LE(at + 4), buffer.readDoubleLE(at + 8), buffer.readDoubleLE(at + 16));
+      const subscriptionId = buffer.readUInt32LE(at + 4);
+      if (subscriptionId > this.highestSubscriptionId) this.highestSubscriptionId = subscriptionId;
+      log?.applyAck(subscriptionId, buffer.readDoubleLE(at + 8), buffer.readDoubleLE(at + 16));
     }
   }
 
@@ -342,6 +346,8 @@ export class LogStore implements StateOwner, Rider {
       if (acks === undefined) continue;
       acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
       acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
+      // Only here: a commit that was begun, and took the marks along, may have been abandoned.
+      if (acks.pendingMark === acks.deliveredMark) this.#dirtyMarks.delete(acks);
     }
   }
 }

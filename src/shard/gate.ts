@@ -107,6 +107,12 @@ export class DurableGate {
     this.#waiters.push(waiter);
   }
 
+  /** Resolves when all that is committed at the call is durable. For what is rare. */
+  durableNow(): Promise<void> {
+    if (this.#durable >= this.#current) return Promise.resolve();
+    return new Promise((resolve) => this.wait(this.#current, { onDurable: resolve }));
+  }
+
   #run(): void {
     if (this.#running) return;
     this.#running = true;

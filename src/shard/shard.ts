@@ -63,7 +63,7 @@ export interface StateOwner {
 export interface Rider {
   /** Bytes of all its records with their headers; 0 for none. */
   sizeBytes(): number;
-  /** Writes them at `start` and forgets them. */
+  /** Writes them at `start`. They ride again until they are applied: the commit may be abandoned. */
   write(buffer: Buffer, start: number): void;
 }
 
@@ -198,6 +198,8 @@ export class Shard {
     this.#checkpointing = true;
     const checkpoint: Checkpoint = { position: this.log.endPosition, data: this.#snapshot() };
     try {
+      // The state may rest on commits of other shards, such as the deletion of a log whose messages this one gives back.
+      await this.#gate.durableNow();
       await this.log.writeCheckpoint(checkpoint);
     } catch {
       // The log reports its own failure through onFailed; a checkpoint that could not be stored is tried again later.

@@ -1,0 +1,46 @@
+/** DescribeGroups: state and members. What members told each other is handed out as it is. */
+import { ErrorCode } from '../error-codes.ts';
+import type { DescribeGroupsRequest, DescribeGroupsResponseInput } from '../generated/describe-groups.ts';
+import type { RequestContext } from '../request-context.ts';
+
+/** Bits of Kafka's AclOperation that apply to groups: read, delete, describe, describe and alter configs. */
+const allOperations = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
+const notAsked = -2_147_483_648;
+
+export const handleDescribeGroups = (
+  request: DescribeGroupsRequest,
+  { groups, version }: RequestContext,
+): DescribeGroupsResponseInput => ({
+  groups: request.groups.map((groupId) => {
+    const group = groups.describe(groupId);
+    const authorizedOperations = request.includeAuthorizedOperations ? allOperations : notAsked;
+    if (group === undefined) {
+      return {
+        errorCode: version >= 6 ? ErrorCode.GROUP_ID_NOT_FOUND : ErrorCode.NONE,
+        errorMessage: version >= 6 ? `Group ${groupId} not found.` : null,
+        groupId,
+        groupState: 'Dead',
+        protocolType: '',
+        protocolData: '',
+        members: [],
+        authorizedOperations,
+      };
+    }
+    return {
+      errorCode: ErrorCode.NONE,
+      groupId,
+      groupState: group.state,
+      protocolType: group.protocolType,
+      protocolData: group.protocolName,
+      members: group.members.map((member) => ({
+        memberId: member.memberId,
+        groupInstanceId: member.instanceId,
+        clientId: member.clientId,
+        clientHost: member.clientHost,
+        memberMetadata: member.metadata,
+        memberAssignment: member.assignment,
+      })),
+      authorizedOperations,
+    };
+  }),
+});

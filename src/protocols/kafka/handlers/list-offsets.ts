@@ -1,0 +1,112 @@
+/**
+ * ListOffsets: the ends of a partition, and the first record not older than a time. For the latter, batches are opened until
+ * the record itself is found.
+ */
+import type { Log } from '../../../log/log.ts';
+import { ErrorCode } from '../error-codes.ts';
+import type {
+  ListOffsetsPartition,
+  ListOffsetsPartitionResponseInput,
+  ListOffsetsRequest,
+  ListOffsetsResponseInput,
+} from '../generated/list-offsets.ts';
+import { epochAt } from '../leader-epochs.ts';
+import { checkLeaderEpoch } from '../partition-checks.ts';
+import type { KafkaServices, RequestContext } from '../request-context.ts';
+import { type FoundRecord, findByTimestamp, findNewest } from '../timestamp-search.ts';
+
+/** What a negative timestamp asks for. */
+const special = {
+  latest: -1,
+  earliest: -2,
+  maxTimestamp: -3,
+  earliestLocal: -4,
+  latestTiered: -5,
+  earliestPendingUpload: -6,
+} as const;
+
+const noOffset = -1;
+
+export const handleListOffsets = (
+  request: ListOffsetsRequest,
+  context: RequestContext,
+  respond: (response: ListOffsetsResponseInput) => void,
+): void => {
+  const searches: Promise<void>[] = [];
+  const topics = request.topics.map(({ name, partitions }) => {
+    const topic = context.topics.find(name);
+    const answers: ListOffsetsPartitionResponseInput[] = [];
+    partitions.forEach((partition, index) => {
+      const log = topic?.partitions[partition.partitionIndex];
+      const answer = answerAtOnce(log, partition);
+      if (answer !== undefined) {
+        answers[index] = answer;
+        return;
+      }
+      searches.push(
+        search(log!, partition, context).then((found) => {
+          answers[index] = found;
+        }),
+      );
+    });
+    return { name, partitions: answers };
+  });
+  if (searches.length === 0) respond({ topics });
+  else void Promise.all(searches).then(() => respond({ topics }));
+};
+
+const failure = (partitionIndex: number, errorCode: number): ListOffsetsPartitionResponseInput => ({
+  partitionIndex,
+  errorCode,
+});
+
+const found = (log: Log, partitionIndex: number, offset: number, timestamp = -1): ListOffsetsPartitionResponseInput => ({
+  partitionIndex,
+  errorCode: ErrorCode.NONE,
+  timestamp,
+  offset,
+  leaderEpoch: offset === noOffset ? -1 : epochAt(log, offset),
+});
+
+/** Undefined: records must be looked at. */
+const answerAtOnce = (
+  log: Log | undefined,
+  { partitionIndex, currentLeaderEpoch, timestamp }: ListOffsetsPartition,
+): ListOffsetsPartitionResponseInput | undefined => {
+  if (log === undefined) return failure(partitionIndex, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
+  const epochError = checkLeaderEpoch(log, currentLeaderEpoch);
+  if (epochError !== ErrorCode.NONE) return failure(partitionIndex, epochError);
+  switch (timestamp) {
+    case special.latest:
+      return found(log, partitionIndex, log.durableEnd);
+    case special.earliest:
+    case special.earliestLocal:
+      return found(log, partitionIndex, log.startOffset);
+    // Nothing is in another tier, and nothing waits to be moved there.
+    case special.latestTiered:
+    case special.earliestPendingUpload:
+      return found(log, partitionIndex, noOffset);
+    case special.maxTimestamp:
+      return undefined;
+    default:
+      return timestamp < 0 ? failure(partitionIndex, ErrorCode.UNSUPPORTED_VERSION) : undefined;
+  }
+};
+
+const search = async (
+  log: Log,
+  { partitionIndex, timestamp }: ListOffsetsPartition,
+  services: KafkaServices,
+): Promise<ListOffsetsPartitionResponseInput> => {
+  try {
+    const record: FoundRecord | undefined =
+      timestamp === special.maxTimestamp
+        ? await findNewest(log, services.broker)
+        : await findByTimestamp(log, timestamp, services.broker);
+    return record === undefined
+      ? found(log, partitionIndex, noOffset)
+      : found(log, partitionIndex, record.offset, record.timestampMs);
+  } catch {
+    return failure(partitionIndex, ErrorCode.KAFKA_STORAGE_ERROR);
+  }
+};

@@ -1,0 +1,82 @@
+/** Metadata: the node, the topics and where their partitions are, creating topics on the way if that is allowed. */
+import { BrokerError } from '../../../core/errors.ts';
+import type { Topic } from '../../../broker/topic.ts';
+import { ZERO_UUID } from '../../../wire/cursor.ts';
+import { ErrorCode } from '../error-codes.ts';
+import type {
+  MetadataRequest,
+  MetadataResponseInput,
+  MetadataResponseTopicInput,
+} from '../generated/metadata.ts';
+import type { RequestContext } from '../request-context.ts';
+import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
+
+export const handleMetadata = (request: MetadataRequest, context: RequestContext): MetadataResponseInput => {
+  const { settings, advertised, broker } = context;
+  return {
+    brokers: [{ nodeId: settings['node.id'], host: advertised.host, port: advertised.port }],
+    clusterId: broker.clusterId,
+    controllerId: settings['node.id'],
+    topics: describeTopics(request, context),
+    errorCode: ErrorCode.NONE,
+  };
+};
+
+const describeTopics = (request: MetadataRequest, context: RequestContext): MetadataResponseTopicInput[] => {
+  const { topics } = request;
+  // Version 0 had no null: there an empty list means all.
+  if (topics === null || (context.version === 0 && topics.length === 0)) {
+    return context.topics.list().map((topic) => describeTopic(topic, context));
+  }
+  return topics.map(({ topicId, name }) => {
+    if (topicId !== ZERO_UUID) {
+      const topic = context.topics.findById(topicId);
+      return topic === undefined
+        ? failure(null, ErrorCode.UNKNOWN_TOPIC_ID, topicId)
+        : describeTopic(topic, context);
+    }
+    return describeNamed(name ?? '', request.allowAutoTopicCreation, context);
+  });
+};
+
+const describeNamed = (name: string, mayCreate: boolean, context: RequestContext): MetadataResponseTopicInput => {
+  const topic = context.topics.find(name);
+  if (topic !== undefined) return describeTopic(topic, context);
+  if (topicNameProblem(name) !== undefined) return failure(name, ErrorCode.INVALID_TOPIC_EXCEPTION);
+  const { settings, broker } = context;
+  if (!mayCreate || !settings['auto.create.topics.enable'] || context.topics.isTaken(name)) {
+    return failure(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
+  }
+  try {
+    const partitions = settings['num.partitions'];
+    return describeTopic(broker.createTopic({ vhost: '/', name, partitions, config: new Map() }), context);
+  } catch (error) {
+    if (!(error instanceof BrokerError)) throw error;
+    return failure(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
+  }
+};
+
+/** A topic cannot be described: by name, or by id and then without a name. */
+const failure = (name: string | null, errorCode: number, topicId = ZERO_UUID): MetadataResponseTopicInput => ({
+  errorCode,
+  name,
+  topicId,
+  partitions: [],
+});
+
+const describeTopic = (topic: Topic, { settings }: RequestContext): MetadataResponseTopicInput => {
+  const replicas = [settings['node.id']];
+  return {
+    errorCode: ErrorCode.NONE,
+    name: topic.name,
+    topicId: uuidOfTopic(topic),
+    partitions: topic.partitions.map((log, partitionIndex) => ({
+      errorCode: ErrorCode.NONE,
+      partitionIndex,
+      leaderId: settings['node.id'],
+      leaderEpoch: log.leaderEpoch,
+      replicaNodes: replicas,
+      isrNodes: replicas,
+    })),
+  };
+};

@@ -1,0 +1,267 @@
+/**
+ * One client connection: cuts the received bytes into requests, has each handled and keeps the responses in order.
+ *
+ * Requests are pipelined: the next ones are read and decided while earlier appends are on their way to the disk. Only Fetch
+ * waits until it is the oldest (see response-queue.ts).
+ */
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { MalformedError, Reader } from '../../wire/cursor.ts';
+import type { Writer } from '../../wire/writer.ts';
+import { ApiKey, type ApiSupport, findApi, isSupported, responseHeaderVersion } from './api-keys.ts';
+import { apiHandlers } from './dispatch.ts';
+import { FetchWork } from './fetch-work.ts';
+import { decodeFetchRequest, encodeFetchResponse } from './generated/fetch.ts';
+import { handleUnsupportedApiVersions } from './handlers/api-versions.ts';
+import { handleProduce } from './handlers/produce.ts';
+import { kafkaLimits } from './kafka-limits.ts';
+import { FrameCursor, ReceivedBytes } from './received-bytes.ts';
+import type { Advertised, KafkaServices, RequestContext } from './request-context.ts';
+import { ResponseQueue, type ResponseQueueOwner, type ResponseSlot } from './response-queue.ts';
+import { readRequestHeader } from './schema/request-header.ts';
+
+/** What the connections of one server share. */
+export interface ConnectionHost {
+  readonly logger: Logger;
+  /** Used within one turn; never across. */
+  readonly writer: Writer;
+  readonly cursor: FrameCursor;
+  /** Received and unanswered bytes of all connections. */
+  unansweredBytes: number;
+  closed(connection: KafkaConnection): void;
+}
+
+/** int16 key, int16 version, int32 correlation id. */
+const smallestRequestBytes = 8;
+const lengthBytes = 4;
+
+export class KafkaConnection implements ResponseQueueOwner {
+  readonly #socket: Socket;
+  readonly #host: ConnectionHost;
+  readonly #services: KafkaServices;
+  readonly #advertised: Advertised;
+  readonly #clientHost: string;
+  readonly #received = new ReceivedBytes();
+  readonly #queue: ResponseQueue;
+  readonly #reader = new Reader(Buffer.alloc(0));
+  #fetch: FetchWork | undefined;
+  #unansweredBytes = 0;
+  #processing = false;
+  #paused = false;
+  #closed = false;
+  /** By the broker's clock. */
+  lastRequestMs: number;
+
+  constructor(socket: Socket, advertised: Advertised, services: KafkaServices, host: ConnectionHost) {
+    this.#socket = socket;
+    this.#host = host;
+    this.#services = services;
+    this.#advertised = advertised;
+    this.#clientHost = `/${(socket.remoteAddress ?? 'unknown').replace(/^::ffff:/, '')}`;
+    this.#queue = new ResponseQueue(socket, services.broker.gate, this);
+    this.lastRequestMs = services.broker.clock.now();
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('drain', () => this.#queue.drained());
+    socket.on('error', (error) => host.logger.debug({ peer: this.#clientHost, err: error }, 'Kafka connection failed'));
+    socket.on('close', () => this.#onClose());
+  }
+
+  /** Nothing is under way. */
+  get isIdle(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  answered(requestBytes: number): void {
+    this.#unansweredBytes -= requestBytes;
+    this.#host.unansweredBytes -= requestBytes;
+    if (this.#paused && !this.#mustPause()) {
+      this.#paused = false;
+      this.#process();
+      if (!this.#paused && !this.#closed) this.#socket.resume();
+    }
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#closed) return;
+    this.#received.push(chunk);
+    this.lastRequestMs = this.#services.broker.clock.now();
+    if (!this.#paused) this.#process();
+  }
+
+  #onClose(): void {
+    this.#closed = true;
+    this.#fetch?.cancel();
+    this.#queue.close();
+    this.#host.unansweredBytes -= this.#unansweredBytes;
+    this.#unansweredBytes = 0;
+    this.#host.closed(this);
+  }
+
+  #mustPause(): boolean {
+    return (
+      this.#queue.congested ||
+      this.#queue.length >= kafkaLimits.pendingRequestsMax ||
+      this.#unansweredBytes > kafkaLimits.connectionUnansweredBytesMax ||
+      (this.#unansweredBytes > 0 && this.#host.unansweredBytes > kafkaLimits.unansweredBytesMax)
+    );
+  }
+
+  /** Handles the requests that have arrived whole. */
+  #process(): void {
+    if (this.#processing) return;
+    this.#processing = true;
+    this.#queue.hold();
+    try {
+      while (!this.#closed && this.#handleNext()) {
+        if (this.#mustPause()) {
+          this.#paused = true;
+          this.#socket.pause();
+          break;
+        }
+      }
+    } catch (error) {
+      this.#refuse(error);
+    }
+    this.#processing = false;
+    this.#queue.release();
+  }
+
+  /** False: no whole request is there. */
+  #handleNext(): boolean {
+    const received = this.#received;
+    if (received.availableBytes < lengthBytes) return false;
+    const requestBytes = received.peekInt32();
+    const requestBytesMax = this.#services.settings['socket.request.max.bytes'];
+    if (requestBytes < smallestRequestBytes || requestBytes > requestBytesMax) {
+      throw new MalformedError(`request of ${requestBytes} bytes, at most ${requestBytesMax} are allowed`);
+    }
+    if (received.availableBytes < lengthBytes + requestBytes) return false;
+    received.consume(lengthBytes);
+    this.#unansweredBytes += requestBytes;
+    this.#host.unansweredBytes += requestBytes;
+    const start = received.contiguous(smallestRequestBytes);
+    const key = start.readInt16BE(0);
+    const version = start.readInt16BE(2);
+    const support = findApi(key);
+    if (support === undefined) throw new MalformedError(`unknown api key ${key}`);
+    if (key === ApiKey.Produce && isSupported(support, version)) this.#handleProduce(support, version, requestBytes);
+    else this.#handleOther(support, version, requestBytes);
+    received.consume(requestBytes);
+    return true;
+  }
+
+  #handleProduce(support: ApiSupport, version: number, requestBytes: number): void {
+    const { cursor, writer } = this.#host;
+    this.#received.read(cursor, requestBytes);
+    cursor.skip(4);
+    const correlationId = cursor.int32();
+    const clientIdBytes = cursor.int16();
+    if (clientIdBytes > 0) cursor.skip(clientIdBytes);
+    const isFlexible = responseHeaderVersion(support, version) === 1;
+    if (isFlexible) cursor.skipTaggedFields();
+    try {
+      const mark = writer.reserveInt32();
+      writer.int32(correlationId);
+      if (isFlexible) writer.uvarint(0);
+      const outcome = handleProduce(cursor, writer, version, this.#services);
+      if (outcome !== 'silent' && outcome !== 'silent-error') {
+        writer.patchInt32(mark, writer.position - lengthBytes);
+        const slot = this.#queue.push(requestBytes);
+        this.#queue.fill(slot, writer.finish(), this.#services.broker.gate.current);
+        return;
+      }
+      writer.discard();
+      this.answered(requestBytes);
+      // A producer that waits for no answer learns of an error by the loss of its connection.
+      if (outcome === 'silent-error') this.#socket.destroy();
+    } catch (error) {
+      writer.discard();
+      throw error;
+    } finally {
+      cursor.release();
+    }
+  }
+
+  #handleOther(support: ApiSupport, version: number, requestBytes: number): void {
+    const reader = this.#reader.reset(this.#received.contiguous(requestBytes));
+    const { correlationId, clientId } = readRequestHeader(reader);
+    const services = this.#services;
+    if (!isSupported(support, version)) {
+      if (support.key !== ApiKey.ApiVersions) {
+        throw new MalformedError(`${support.name} version ${version} is not supported`);
+      }
+      const slot = this.#queue.push(requestBytes);
+      this.#respond(slot, 0, correlationId, (writer) => handleUnsupportedApiVersions(writer));
+      return;
+    }
+    const headerVersion = responseHeaderVersion(support, version);
+    if (support.key === ApiKey.Fetch) {
+      this.#handleFetch(reader, version, headerVersion, correlationId, requestBytes);
+      return;
+    }
+    const context: RequestContext = {
+      ...services,
+      version,
+      clientId: clientId ?? '',
+      clientHost: this.#clientHost,
+      advertised: this.#advertised,
+    };
+    const slot = this.#queue.push(requestBytes);
+    apiHandlers[support.name](reader, context, (encode) => this.#respond(slot, headerVersion, correlationId, encode));
+  }
+
+  #handleFetch(reader: Reader, version: number, headerVersion: 0 | 1, correlationId: number, bytes: number): void {
+    const request = decodeFetchRequest(reader, version);
+    const slot = this.#queue.push(bytes, () => {
+      const work = new FetchWork(request, version, this.#services, (response, pins) => {
+        if (this.#fetch === work) this.#fetch = undefined;
+        const pieces = this.#encode(headerVersion, correlationId, (writer) =>
+          encodeFetchResponse(writer, version, response),
+        );
+        this.#queue.fill(slot, pieces, work.ticket, pins);
+      });
+      this.#fetch = work;
+      work.start();
+    });
+  }
+
+  /** Whatever the answer says, it may be based on anything committed so far. */
+  #respond(slot: ResponseSlot, headerVersion: 0 | 1, correlationId: number, encode: (writer: Writer) => void): void {
+    if (this.#closed) return;
+    const pieces = this.#encode(headerVersion, correlationId, encode);
+    this.#queue.fill(slot, pieces, this.#services.broker.gate.current);
+  }
+
+  #encode(headerVersion: 0 | 1, correlationId: number, encode: (writer: Writer) => void): Buffer[] {
+    const { writer } = this.#host;
+    try {
+      const mark = writer.reserveInt32();
+      writer.int32(correlationId);
+      if (headerVersion === 1) writer.uvarint(0);
+      encode(writer);
+      writer.patchInt32(mark, writer.position - lengthBytes);
+    } catch (error) {
+      writer.discard();
+      throw error;
+    }
+    return writer.finish();
+  }
+
+  /** The bytes make no sense, or a handler failed on them: only this connection ends. */
+  #refuse(error: unknown): void {
+    const peer = `${this.#clientHost.slice(1)}:${this.#socket.remotePort ?? 0}`;
+    if (error instanceof MalformedError) {
+      this.#host.logger.warn({ peer, reason: error.message }, 'Kafka connection closed: invalid request');
+    } else {
+      this.#host.logger.error({ peer, err: error }, 'Kafka connection closed: a request failed');
+    }
+    this.#closed = true;
+    this.#socket.destroy();
+  }
+}
+

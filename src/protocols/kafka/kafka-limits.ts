@@ -1,0 +1,19 @@
+/** Bounds of the Kafka head that no setting of Kafka's names. */
+export const kafkaLimits = {
+  /** Requests of one connection whose responses are not sent yet; reading pauses at it. */
+  pendingRequestsMax: 1000,
+  /** Received bytes of one connection that are not answered yet; reading pauses above it. */
+  connectionUnansweredBytesMax: 32 * 1024 * 1024,
+  /** The same for all connections together; then a connection waits for its own answers before it reads on. */
+  unansweredBytesMax: 128 * 1024 * 1024,
+  /** Bytes that the kernel has not taken; above it no Fetch starts and nothing is read until all are taken. */
+  outputBytesMax: 1024 * 1024,
+  /** Reads of one Fetch from storage, one after the other, before it is answered with what it has. */
+  fetchLoadsMax: 64,
+  /** How often idle connections are looked for, at most. */
+  idleCheckMsMax: 60_000,
+  /** Batches opened for one ListOffsets by time, per partition. */
+  timestampBatchesMax: 64,
+  /** How long a new member may wait for the end of a rebalance. Kafka: group.new.member.join.timeout. */
+  newMemberJoinTimeoutMs: 300_000,
+} as const;

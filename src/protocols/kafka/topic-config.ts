@@ -1,0 +1,227 @@
+/**
+ * Topic configs by Kafka's names. Each is in one of three lists: `effective` ones change what the broker does, `stored` ones
+ * are kept and shown because tools set them, and `refused` ones may only have their default, because accepting another value
+ * would promise what does not happen.
+ */
+import type { Topic } from '../../broker/topic.ts';
+import { limits } from '../../core/limits.ts';
+import { type KafkaSettingName, type KafkaSettings, settingText, unbounded } from './kafka-settings.ts';
+
+/** Numbers of the protocol. */
+export const configType = { boolean: 1, string: 2, int: 3, long: 5, double: 6, list: 7 } as const;
+export const configSource = { topic: 1, staticBroker: 4, default: 5 } as const;
+
+export type TopicConfigList = 'effective' | 'stored' | 'refused';
+
+export interface TopicConfig {
+  readonly name: string;
+  readonly list: TopicConfigList;
+  readonly type: keyof typeof configType;
+  readonly default: string;
+  /** The broker's setting that is its default. */
+  readonly brokerSetting?: KafkaSettingName;
+  /** Kafka's name of the broker setting, where this broker has none. */
+  readonly synonym?: string;
+  readonly min?: number;
+  readonly max?: number;
+  readonly choices?: readonly string[];
+  readonly documentation: string;
+}
+
+const longMax = '9223372036854775807';
+const int32Max = 2_147_483_647;
+
+export const topicConfigTable: readonly TopicConfig[] = [
+  {
+    name: 'max.message.bytes',
+    list: 'effective',
+    type: 'int',
+    default: '1048588',
+    brokerSetting: 'message.max.bytes',
+    min: 0,
+    documentation: 'Largest record batch, compressed.',
+  },
+  {
+    name: 'message.timestamp.type',
+    list: 'effective',
+    type: 'string',
+    default: 'CreateTime',
+    brokerSetting: 'log.message.timestamp.type',
+    choices: ['CreateTime', 'LogAppendTime'],
+    documentation: 'Whose time records carry: that of the producer or that of the append.',
+  },
+  {
+    name: 'message.timestamp.before.max.ms',
+    list: 'effective',
+    type: 'long',
+    default: longMax,
+    brokerSetting: 'log.message.timestamp.before.max.ms',
+    min: 0,
+    documentation: 'How far a producer timestamp may lie in the past.',
+  },
+  {
+    name: 'message.timestamp.after.max.ms',
+    list: 'effective',
+    type: 'long',
+    default: '3600000',
+    brokerSetting: 'log.message.timestamp.after.max.ms',
+    min: 0,
+    documentation: 'How far a producer timestamp may lie in the future.',
+  },
+  stored('cleanup.policy', 'list', 'delete', 'Nothing is deleted by age, size or key yet.', {
+    synonym: 'log.cleanup.policy',
+    choices: ['compact', 'delete', 'compact,delete', 'delete,compact', ''],
+  }),
+  stored('compression.type', 'string', 'producer', 'Batches keep the compression of their producer.', {
+    synonym: 'compression.type',
+    choices: ['uncompressed', 'zstd', 'lz4', 'snappy', 'gzip', 'producer'],
+  }),
+  stored('compression.gzip.level', 'int', '-1', 'The broker does not compress.', { min: -1, max: 9 }),
+  stored('compression.lz4.level', 'int', '9', 'The broker does not compress.', { min: 1, max: 17 }),
+  stored('compression.zstd.level', 'int', '3', 'The broker does not compress.', { min: -131_072, max: 22 }),
+  stored('delete.retention.ms', 'long', '86400000', 'No compaction yet.', {
+    synonym: 'log.cleaner.delete.retention.ms',
+    min: 0,
+  }),
+  stored('file.delete.delay.ms', 'long', '60000', 'A topic has no files of its own.', {
+    synonym: 'log.segment.delete.delay.ms',
+    min: 0,
+  }),
+  stored('flush.messages', 'long', longMax, 'Every acknowledged batch is on disk.', {
+    synonym: 'log.flush.interval.messages',
+    min: 1,
+  }),
+  stored('flush.ms', 'long', longMax, 'Every acknowledged batch is on disk.', {
+    synonym: 'log.flush.interval.ms',
+    min: 0,
+  }),
+  stored('follower.replication.throttled.replicas', 'list', '', 'There are no followers.'),
+  stored('index.interval.bytes', 'int', '4096', 'Every batch is indexed.', {
+    synonym: 'log.index.interval.bytes',
+    min: 0,
+  }),
+  stored('leader.replication.throttled.replicas', 'list', '', 'There are no followers.'),
+  stored('local.retention.bytes', 'long', '-2', 'There is one tier.', { min: -2 }),
+  stored('local.retention.ms', 'long', '-2', 'There is one tier.', { min: -2 }),
+  stored('max.compaction.lag.ms', 'long', longMax, 'No compaction yet.', {
+    synonym: 'log.cleaner.max.compaction.lag.ms',
+    min: 1,
+  }),
+  stored('min.cleanable.dirty.ratio', 'double', '0.5', 'No compaction yet.', {
+    synonym: 'log.cleaner.min.cleanable.ratio',
+    min: 0,
+    max: 1,
+  }),
+  stored('min.compaction.lag.ms', 'long', '0', 'No compaction yet.', {
+    synonym: 'log.cleaner.min.compaction.lag.ms',
+    min: 0,
+  }),
+  {
+    ...stored('min.insync.replicas', 'int', '1', 'Every acknowledgement waits for the disk of the one copy.', { min: 1 }),
+    brokerSetting: 'min.insync.replicas',
+  },
+  stored('preallocate', 'boolean', 'false', 'A topic has no files of its own.', { synonym: 'log.preallocate' }),
+  stored('retention.bytes', 'long', '-1', 'Nothing is deleted by size yet.', { synonym: 'log.retention.bytes' }),
+  stored('retention.ms', 'long', '604800000', 'Nothing is deleted by age yet.', {
+    synonym: 'log.retention.ms',
+    min: -1,
+  }),
+  stored('segment.bytes', 'int', '1073741824', 'A topic has no files of its own.', {
+    synonym: 'log.segment.bytes',
+    min: 1_048_576,
+  }),
+  stored('segment.index.bytes', 'int', '10485760', 'A topic has no files of its own.', {
+    synonym: 'log.index.size.max.bytes',
+    min: 4,
+  }),
+  stored('segment.jitter.ms', 'long', '0', 'A topic has no files of its own.', { synonym: 'log.roll.jitter.ms', min: 0 }),
+  stored('segment.ms', 'long', '604800000', 'A topic has no files of its own.', { synonym: 'log.roll.ms', min: 1 }),
+  stored('unclean.leader.election.enable', 'boolean', 'false', 'There is one copy, so no election.', {
+    synonym: 'unclean.leader.election.enable',
+  }),
+  refused('remote.storage.enable', 'There is one tier.'),
+  refused('remote.log.copy.disable', 'There is one tier.'),
+  refused('remote.log.delete.on.disable', 'There is one tier.'),
+];
+
+function stored(
+  name: string,
+  type: TopicConfig['type'],
+  defaultValue: string,
+  documentation: string,
+  rest: Partial<Pick<TopicConfig, 'synonym' | 'min' | 'max' | 'choices'>> = {},
+): TopicConfig {
+  return { name, list: 'stored', type, default: defaultValue, documentation, ...rest };
+}
+
+function refused(name: string, documentation: string): TopicConfig {
+  return { name, list: 'refused', type: 'boolean', default: 'false', documentation };
+}
+
+const byName = new Map(topicConfigTable.map((config) => [config.name, config]));
+
+export const findTopicConfig = (name: string): TopicConfig | undefined => byName.get(name);
+
+/** Its value when the topic does not set it. */
+export const topicConfigDefault = (config: TopicConfig, settings: KafkaSettings): string =>
+  config.brokerSetting === undefined ? config.default : settingText(settings[config.brokerSetting]);
+
+/** Undefined: allowed. Else why not, in Kafka's words. */
+export const checkTopicConfig = (name: string, value: string | null): string | undefined => {
+  const config = byName.get(name);
+  if (config === undefined) return `Unknown topic config name: ${name}`;
+  if (value === null) return `Null value not supported for topic configs: ${name}`;
+  const text = value.trim();
+  const invalid = (reason: string): string => `Invalid value ${value} for configuration ${name}: ${reason}`;
+  if (config.list === 'refused' && text.toLowerCase() !== config.default) {
+    return 'Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.';
+  }
+  if (config.choices !== undefined && !config.choices.includes(text.replaceAll(' ', ''))) {
+    return invalid(`String must be one of: ${config.choices.filter((choice) => choice !== '').join(', ')}`);
+  }
+  switch (config.type) {
+    case 'boolean':
+      return /^(true|false)$/i.test(text) ? undefined : invalid('Expected value to be either true or false');
+    case 'int':
+    case 'long':
+    case 'double':
+      return checkNumber(config, text, invalid);
+    default:
+      return undefined;
+  }
+};
+
+const checkNumber = (
+  config: TopicConfig,
+  text: string,
+  invalid: (reason: string) => string,
+): string | undefined => {
+  const isNumber = config.type === 'double' ? /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text) : /^[+-]?\d{1,19}$/.test(text);
+  const number = Number(text);
+  if (!isNumber || (config.type === 'int' && Math.abs(number) > int32Max) || Math.abs(number) > 2 ** 63) {
+    return invalid(`Not a number of type ${config.type.toUpperCase()}`);
+  }
+  if (config.min !== undefined && number < config.min) return invalid(`Value must be at least ${config.min}`);
+  if (config.max !== undefined && number > config.max) return invalid(`Value must be no more than ${config.max}`);
+  return undefined;
+};
+
+/** What Produce needs to know of a topic, parsed once. */
+export interface TopicRules {
+  readonly batchBytesMax: number;
+  readonly stampsAppendTime: boolean;
+  readonly timestampBeforeMaxMs: number;
+  readonly timestampAfterMaxMs: number;
+}
+
+export const topicRules = (topic: Topic, settings: KafkaSettings): TopicRules => {
+  const number = (name: string, setting: KafkaSettingName): number =>
+    Math.min(unbounded, Number(topic.config.get(name) ?? settings[setting]));
+  const timestampType = topic.config.get('message.timestamp.type') ?? settings['log.message.timestamp.type'];
+  return {
+    batchBytesMax: Math.min(number('max.message.bytes', 'message.max.bytes'), limits.messageBytesMax),
+    stampsAppendTime: timestampType === 'LogAppendTime',
+    timestampBeforeMaxMs: number('message.timestamp.before.max.ms', 'log.message.timestamp.before.max.ms'),
+    timestampAfterMaxMs: number('message.timestamp.after.max.ms', 'log.message.timestamp.after.max.ms'),
+  };
+};

@@ -1,0 +1,140 @@
+/** `rosettamq produce`: records of one connection, in batches, into a topic or a queue. */
+import type { Broker } from '../../broker/broker.ts';
+import type { Topic } from '../../broker/topic.ts';
+import { BrokerError } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
+import { appendBatch } from '../../log/append-batch.ts';
+import { batchSource, encodeBatch, type NewRecord } from '../../log/batch-encode.ts';
+import type { Log } from '../../log/log.ts';
+import type { Config } from '../config.ts';
+import type { AdminRequest, ProduceLine, ProduceRecord } from './admin-protocol.ts';
+import { createTopic, defaultVhost } from './catalog-operations.ts';
+import { durable } from './durable.ts';
+
+/** A batch is written at this many records or bytes, or when nothing more is at hand. */
+const batchRecordsMax = 500;
+const batchBytesMax = 256 * 1024;
+/** The client is not read from while so much of it is not durable. */
+const undurableBytesMax = 4 * 1024 * 1024;
+
+interface Batch {
+  readonly records: NewRecord[];
+  bytes: number;
+}
+
+const bytesOf = (text: string | null | undefined): Buffer | null => (text == null ? null : Buffer.from(text, 'base64'));
+
+export class ProduceSession {
+  readonly #broker: Broker;
+  readonly #choose: (key: Buffer | null) => Log;
+  readonly #batches = new Map<Log, Batch>();
+  #recordCount = 0;
+  #undurableBytes = 0;
+  #flushScheduled = false;
+  #failure: unknown;
+
+  /** @throws BrokerError when nothing can be produced there */
+  constructor(broker: Broker, config: Config, request: Extract<AdminRequest, { op: 'produce' }>) {
+    this.#broker = broker;
+    this.#choose = destination(broker, config, request);
+  }
+
+  /** The number of records once all are durable, after the last line; undefined before. @throws BrokerError */
+  async line(line: ProduceLine): Promise<{ count: number } | undefined> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if ('end' in line) {
+      this.#flushAll();
+      await durable(this.#broker);
+      return { count: this.#recordCount };
+    }
+    this.#add(line);
+    if (this.#undurableBytes > undurableBytesMax) {
+      await durable(this.#broker);
+      this.#undurableBytes = 0;
+    }
+    return undefined;
+  }
+
+  #add({ key, value, headers = [] }: ProduceRecord): void {
+    const record: NewRecord = {
+      key: bytesOf(key),
+      value: bytesOf(value),
+      headers: headers.map(([name, header]) => ({ name, value: bytesOf(header) })),
+      timestampMs: this.#broker.clock.now(),
+    };
+    const log = this.#choose(record.key);
+    let batch = this.#batches.get(log);
+    if (batch === undefined) {
+      batch = { records: [], bytes: 0 };
+      this.#batches.set(log, batch);
+    }
+    batch.records.push(record);
+    batch.bytes += (record.key?.length ?? 0) + (record.value?.length ?? 0);
+    this.#recordCount++;
+    if (batch.records.length >= batchRecordsMax || batch.bytes >= batchBytesMax) this.#flush(log, batch);
+    else this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(() => {
+      this.#flushScheduled = false;
+      try {
+        this.#flushAll();
+      } catch (error) {
+        this.#failure = error;
+      }
+    });
+  }
+
+  #flushAll(): void {
+    for (const [log, batch] of this.#batches) this.#flush(log, batch);
+  }
+
+  #flush(log: Log, { records }: Batch): void {
+    this.#batches.delete(log);
+    if (log.deleted) throw new BrokerError('not-found', 'it was deleted meanwhile');
+    if (!this.#broker.hasRoom) {
+      throw new BrokerError('storage-full', 'the broker takes no new messages until consumers have made room');
+    }
+    const batch = encodeBatch(records);
+    if (batch.length > limits.messageBytesMax) {
+      throw new BrokerError('too-large', `a message may have ${limits.messageBytesMax} bytes at most`);
+    }
+    const options = { nowMs: this.#broker.clock.now(), stampsAppendTime: false, producersExpiredBeforeMs: 0 };
+    const outcome = appendBatch(log, batchSource(batch), options);
+    if (outcome.kind !== 'appended') throw new Error(`the batch was refused: ${outcome.kind}`);
+    this.#undurableBytes += batch.length;
+  }
+}
+
+const destination = (
+  broker: Broker,
+  config: Config,
+  { name, partition }: Extract<AdminRequest, { op: 'produce' }>,
+): ((key: Buffer | null) => Log) => {
+  const vhost = defaultVhost(broker);
+  const queue = vhost.queue(name);
+  if (queue !== undefined) {
+    vhost.requireAccess(queue, undefined);
+    const { log } = queue;
+    if (log !== undefined) return () => log;
+    throw new BrokerError(
+      'unsupported',
+      `queue '${name}' is a subscription on topic '${queue.topic.name}': produce to the topic`,
+    );
+  }
+  const topic = vhost.topic(name) ?? autoCreate(broker, config, name);
+  if (partition === undefined) return (key) => topic.partitionFor(key ?? undefined, '');
+  const chosen = topic.partitions[partition];
+  if (chosen === undefined) {
+    throw new BrokerError('invalid-argument', `topic '${name}' has the partitions 0 to ${topic.partitions.length - 1}`);
+  }
+  return () => chosen;
+};
+
+const autoCreate = (broker: Broker, config: Config, name: string): Topic => {
+  if (config.boolean('kafka.auto.create.topics.enable')) return createTopic(broker, config, { name });
+  throw new BrokerError('not-found', `there is no topic or queue '${name}'`);
+};

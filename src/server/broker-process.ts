@@ -1,0 +1,288 @@
+/**
+ * A broker inside this process: `import { startBroker } from 'rosettamq'`. Several may run at once. The command line is a
+ * thin layer over it.
+ */
+import type { Socket } from 'node:net';
+import { amqpForm } from '../protocols/amqp/amqp-form.ts';
+import { DiskStorage } from '../storage/disk-storage.ts';
+import { MemoryStorage } from '../storage/memory-storage.ts';
+import type { Storage } from '../storage/storage.ts';
+import { AdminEndpoint } from './admin/admin-endpoint.ts';
+import { BrokerSupervisor } from './broker-supervisor.ts';
+import { type Config, ConfigError, resolveConfig } from './config.ts';
+import { checkDataDirectory, createDataDirectory } from './data-directory.ts';
+import { createHeads, headSettings, type Protocol, protocols } from './heads.ts';
+import { formatHostPort, type HostPort, isLoopback, Listener, parseHostPort } from './listener.ts';
+import { type DirectoryLock, lockDirectory } from './lock.ts';
+import { createLogger, type Logger } from './logger.ts';
+import type { SettingValue } from './setting.ts';
+
+/** Where one protocol listens. */
+export interface ListenerOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 0: a free one. */
+  readonly port?: number;
+  /** HOST:PORT that clients are told; port 0 is the real one. Kafka only. */
+  readonly advertised?: string;
+}
+
+export interface StartBrokerOptions {
+  /** Directory of the data. Without it everything is kept in memory. */
+  readonly data?: string;
+  /** Keep everything in memory, which is the default without `data`. */
+  readonly memory?: boolean;
+  /** False: no Kafka clients. */
+  readonly kafka?: ListenerOptions | readonly ListenerOptions[] | false;
+  /** False: no AMQP clients. */
+  readonly amqp?: ListenerOptions | readonly ListenerOptions[] | false;
+  /** Any other setting by its name, such as 'kafka.num.partitions'. */
+  readonly settings?: Readonly<Record<string, SettingValue>>;
+  /** Default: one that writes to standard error, at setting log.level, here 'warn' if not set. */
+  readonly logger?: Logger;
+  /** The data cannot be opened any more; the broker serves nobody from now on. Close it. */
+  readonly onFatal?: (error: Error) => void;
+}
+
+export interface RunningBroker {
+  /** HOST:PORT of each listener, as listened on. */
+  readonly addresses: Readonly<Record<Protocol, readonly string[]>>;
+  /** Connections are closed in order, everything committed is durable, files and ports are given back. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** @throws Error that says what to change when the options, the directory or the addresses cannot be used */
+export const startBroker = async (options: StartBrokerOptions = {}): Promise<RunningBroker> => {
+  const flags: Record<string, unknown> = {
+    'listeners.kafka': listenList(options.kafka),
+    'listeners.kafka.advertised': advertisedList(options.kafka),
+    'listeners.amqp': listenList(options.amqp),
+    memory: options.memory ?? options.data === undefined,
+    'log.level': options.settings?.['log.level'] ?? 'warn',
+  };
+  if (options.data !== undefined) flags.data = options.data;
+  const config = resolveConfig({ flags: { ...flags, ...options.settings } });
+  const { logger, onFatal } = options;
+  return startBrokerProcess(config, {
+    ...(logger === undefined ? {} : { logger }),
+    ...(onFatal === undefined ? {} : { onFatal }),
+  });
+};
+
+const listenersOf = (options: StartBrokerOptions['kafka']): readonly ListenerOptions[] => {
+  if (options === false) return [];
+  if (options === undefined) return [{}];
+  return 'length' in options ? options : [options];
+};
+
+const listenList = (options: StartBrokerOptions['kafka']): string[] =>
+  listenersOf(options).map(({ host = '127.0.0.1', port = 0 }) => formatHostPort({ host, port }));
+
+const advertisedList = (options: StartBrokerOptions['kafka']): string[] => {
+  const listeners = listenersOf(options);
+  if (listeners.every(({ advertised }) => advertised === undefined)) return [];
+  return listeners.map(({ host = '127.0.0.1', advertised }) => advertised ?? formatHostPort({ host, port: 0 }));
+};
+
+export interface BrokerProcessOptions {
+  readonly logger?: Logger;
+  readonly onFatal?: (error: Error) => void;
+}
+
+/** Starts with a configuration that is resolved already. */
+export const startBrokerProcess = async (
+  config: Config,
+  { logger = createLogger(config.text('log.level')), onFatal = () => {} }: BrokerProcessOptions = {},
+): Promise<RunningBroker> => {
+  const broker = new BrokerProcess(config, logger, onFatal);
+  try {
+    await broker.start();
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
+  return broker;
+};
+
+interface ListenerPlan {
+  readonly protocol: Protocol;
+  readonly address: HostPort;
+  readonly advertised: HostPort | undefined;
+}
+
+const planListeners = (config: Config): ListenerPlan[] => {
+  const plans: ListenerPlan[] = [];
+  for (const protocol of protocols) {
+    const name = `listeners.${protocol}`;
+    const advertised = protocol === 'kafka' ? config.list('listeners.kafka.advertised') : [];
+    const addresses = config.list(name);
+    if (advertised.length > addresses.length) {
+      throw new ConfigError(
+        `listeners.kafka.advertised names ${advertised.length} addresses for ${addresses.length} listeners`,
+      );
+    }
+    addresses.forEach((address, index) => {
+      const told = advertised[index];
+      plans.push({
+        protocol,
+        address: parseHostPort(address, name),
+        advertised: told === undefined ? undefined : parseHostPort(told, 'listeners.kafka.advertised'),
+      });
+    });
+  }
+  return plans;
+};
+
+/** How messages are stored that were not received as Kafka batches. */
+const forms = [amqpForm];
+
+/** Closing a connection over the limit is logged so often at most. */
+const limitLogIntervalMs = 1000;
+
+class BrokerProcess implements RunningBroker {
+  readonly addresses: Record<Protocol, string[]> = { kafka: [], amqp: [] };
+  readonly #config: Config;
+  readonly #logger: Logger;
+  readonly #onFatal: (error: Error) => void;
+  readonly #startedAt = new Date();
+  readonly #listeners: Listener[] = [];
+  readonly #connections = new Set<Socket>();
+  #lock: DirectoryLock | undefined;
+  #supervisor: BrokerSupervisor | undefined;
+  #admin: AdminEndpoint | undefined;
+  #limitLoggedMs = 0;
+  #closed: Promise<void> | undefined;
+
+  constructor(config: Config, logger: Logger, onFatal: (error: Error) => void) {
+    this.#config = config;
+    this.#logger = logger;
+    this.#onFatal = onFatal;
+  }
+
+  async start(): Promise<void> {
+    const plans = planListeners(this.#config);
+    this.#warnOfOpenPorts(plans);
+    const storage = await this.#openStorage();
+    const supervisor = this.#superviseOver(storage, new Set(plans.map(({ protocol }) => protocol)));
+    this.#supervisor = supervisor;
+    await supervisor.start();
+    for (const plan of plans) await this.#listen(plan, supervisor);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #openStorage(): Promise<Storage> {
+    const config = this.#config;
+    if (config.boolean('memory')) {
+      if (config.has('data')) throw new ConfigError('either a data directory or memory, not both');
+      return new MemoryStorage();
+    }
+    const path = await createDataDirectory(config.text('data'));
+    this.#admin = new AdminEndpoint({
+      config,
+      logger: this.#logger,
+      startedAt: this.#startedAt,
+      broker: () => this.#supervisor?.broker,
+      addresses: this.addresses,
+      forms,
+    });
+    this.#lock = await lockDirectory(path, (socket) => this.#admin!.accept(socket));
+    await checkDataDirectory(path, config.integer('shards'));
+    return DiskStorage.at(path);
+  }
+
+  #superviseOver(storage: Storage, used: ReadonlySet<Protocol>): BrokerSupervisor {
+    const config = this.#config;
+    const logger = this.#logger;
+    const settings = headSettings(config);
+    return new BrokerSupervisor({
+      broker: {
+        storage,
+        durability: config.text('durability') === 'os' ? 'os' : 'sync',
+        shardCount: config.integer('shards'),
+        walBytesMax: config.integer('storage.wal.bytes.max'),
+        forms,
+        users: new Map([[config.text('amqp.default_user'), config.text('amqp.default_pass')]]),
+        loopbackUsers: new Set(config.list('amqp.loopback_users')),
+      },
+      createHeads: (broker) => createHeads({ broker, protocols: used, settings, logger }),
+      logger,
+      cutConnections: () => this.#cutConnections(),
+      onFatal: (error) => {
+        logger.fatal({ err: error }, 'the data cannot be opened');
+        this.#onFatal(error);
+      },
+    });
+  }
+
+  async #listen({ protocol, address, advertised }: ListenerPlan, supervisor: BrokerSupervisor): Promise<void> {
+    let told: HostPort = address;
+    const listener = await Listener.bind(address, (socket) => {
+      if (this.#admit(socket)) supervisor.accept(protocol, socket, told);
+    });
+    const { port } = listener.address;
+    told = advertised === undefined ? listener.address : { ...advertised, port: advertised.port || port };
+    this.#listeners.push(listener);
+    this.addresses[protocol].push(formatHostPort(listener.address));
+  }
+
+  #admit(socket: Socket): boolean {
+    const connectionsMax = this.#config.integer('connections.max');
+    if (this.#connections.size >= connectionsMax) {
+      socket.destroy();
+      if (Date.now() - this.#limitLoggedMs > limitLogIntervalMs) {
+        this.#limitLoggedMs = Date.now();
+        this.#logger.warn({ connectionsMax }, 'connections.max is reached: new connections are closed');
+      }
+      return false;
+    }
+    this.#connections.add(socket);
+    socket.once('close', () => this.#connections.delete(socket));
+    return true;
+  }
+
+  #warnOfOpenPorts(plans: readonly ListenerPlan[]): void {
+    for (const { protocol, address } of plans) {
+      if (isLoopback(address.host)) continue;
+      this.#logger.warn(
+        { protocol, address: formatHostPort(address) },
+        'listening beyond this machine, without encryption',
+      );
+    }
+  }
+
+  async #close(): Promise<void> {
+    for (const listener of this.#listeners) listener.close();
+    await this.#supervisor?.close('broker is shutting down', (closed) => this.#waitForClients(closed));
+    this.#cutConnections();
+    await this.#admin?.[Symbol.asyncDispose]();
+    await this.#lock?.release();
+  }
+
+  #cutConnections(): void {
+    for (const socket of this.#connections) socket.destroy();
+    this.#admin?.cutConnections();
+  }
+
+  /** Those that do not leave in time are cut off. */
+  async #waitForClients(closed: Promise<unknown>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        this.#logger.warn({ connections: this.#connections.size }, 'clients did not leave in time: cutting them off');
+        this.#cutConnections();
+        resolve();
+      }, this.#config.integer('shutdown.timeout.ms'));
+    });
+    await Promise.race([closed, late]);
+    clearTimeout(timer);
+  }
+}

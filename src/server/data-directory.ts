@@ -1,0 +1,84 @@
+/**
+ * The data directory: DIR/rosettamq.json says what it is and what can never change, DIR/shard-N holds the logs,
+ * DIR/broker.N.sock is the lock.
+ */
+import { mkdir, open, readdir, readFile, realpath, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BrokerError } from '../core/errors.ts';
+import { ConfigError } from './setting.ts';
+
+const fileName = 'rosettamq.json';
+const format = 1;
+
+interface Description {
+  readonly format: number;
+  readonly shards: number;
+}
+
+/** Creates it if missing and returns its real path. */
+export const createDataDirectory = async (path: string): Promise<string> => {
+  try {
+    await mkdir(path, { recursive: true });
+    return await realpath(path);
+  } catch (error) {
+    throw new ConfigError(`data directory ${path}: ${(error as Error).message}`);
+  }
+};
+
+/**
+ * Checks that this version can open the directory with that many shards; describes a new one. Hold the lock.
+ * @throws ConfigError, BrokerError 'corrupt'
+ */
+export const checkDataDirectory = async (path: string, shards: number): Promise<void> => {
+  const description = await readDescription(path);
+  if (description === undefined) {
+    if ((await readdir(path)).some((name) => name.startsWith('shard-'))) {
+      throw new BrokerError('corrupt', `data directory ${path}: there are logs, but ${fileName} is missing`);
+    }
+    await writeDescription(path, { format, shards });
+    return;
+  }
+  if (description.format !== format) {
+    throw new ConfigError(`data directory ${path} has format ${description.format}; this version reads ${format}`);
+  }
+  if (description.shards !== shards) {
+    throw new ConfigError(
+      `data directory ${path} was made with shards=${description.shards}, which cannot be changed to ${shards}`,
+    );
+  }
+};
+
+const readDescription = async (path: string): Promise<Description | undefined> => {
+  let text: string;
+  try {
+    text = await readFile(join(path, fileName), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(text) as Description;
+  } catch {
+    throw new BrokerError('corrupt', `data directory ${path}: ${fileName} is damaged`);
+  }
+};
+
+/** There whole or not at all after a crash. */
+const writeDescription = async (path: string, description: Description): Promise<void> => {
+  const temporary = join(path, `${fileName}.tmp`);
+  const file = await open(temporary, 'w', 0o640);
+  try {
+    await file.writeFile(`${JSON.stringify(description)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, join(path, fileName));
+  if (process.platform === 'win32') return;
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+};
