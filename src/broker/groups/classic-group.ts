@@ -490,7 +490,6 @@ export class ClassicGroup {
   }
 
   #joinResult(member: GroupMember, withMembers: boolean): JoinResult {
-    const members = withMembers ? this.#members.list() : [];
     return {
       error: 'none',
       memberId: member.memberId,
@@ -499,11 +498,7 @@ export class ClassicGroup {
       protocolName: this.#protocolName,
       leader: this.#members.leader ?? '',
       skipAssignment: false,
-      members: members.map((each) => ({
-        memberId: each.memberId,
-        instanceId: each.instanceId,
-        metadata: each.metadataFor(this.#protocolName),
-      })),
+      members: withMembers ? this.#members.joined(this.#protocolName) : [],
     };
   }
 

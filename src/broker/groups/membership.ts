@@ -1,6 +1,6 @@
 /** Who is in a group: members by id and by instance id, who leads them, and on which protocol they agree. */
 import type { GroupMember } from './group-member.ts';
-import type { GroupError, GroupProtocol, JoinRequest, LeavingMember } from './group-types.ts';
+import type { GroupError, GroupProtocol, JoinedMember, JoinRequest, LeavingMember } from './group-types.ts';
 
 export class Membership {
   /** Of the members; kept when the last one goes. */
@@ -104,6 +104,15 @@ export class Membership {
     let longestMs = 0;
     for (const member of this.#byId.values()) longestMs = Math.max(longestMs, member.rebalanceTimeoutMs);
     return longestMs;
+  }
+
+  /** What the leader assigns by. */
+  joined(protocol: string | null): JoinedMember[] {
+    return this.list().map((member) => ({
+      memberId: member.memberId,
+      instanceId: member.instanceId,
+      metadata: member.metadataFor(protocol),
+    }));
   }
 
   /** What the members said about themselves, without their assignments. `except` does not count. */

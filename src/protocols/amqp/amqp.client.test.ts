@@ -160,7 +160,7 @@ test('unsettled messages return in order when the channel closes, the connection
     while (taken.length < 10) await new Promise((resolve) => setImmediate(resolve));
     if (way === 'channel') await reader.close();
     if (way !== 'socket') await other.close();
-    else (other.connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+    else (other.connection as unknown as { stream: { destroy(error: Error): void } }).stream.destroy(new Error('cut'));
     while ((await channel.checkQueue('q')).messageCount < 10) await new Promise((resolve) => setImmediate(resolve));
   }
   const received = await collect(channel, 'q', 10);

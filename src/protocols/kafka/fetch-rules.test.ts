@@ -80,7 +80,9 @@ test('the first batch comes whatever its size, further ones only if they fit', a
   );
   assert.deepEqual(offsetsIn(first!.records), [0]);
   assert.deepEqual(offsetsIn(second!.records), []);
-  const [none, whole] = await fetch([{ name: 'large', partitions: [at(2), { ...at(0), partition: 1 }] }], { maxBytes: 20 });
+  const [none, whole] = await fetch([{ name: 'large', partitions: [at(2), { ...at(0), partition: 1 }] }], {
+    maxBytes: 20,
+  });
   assert.deepEqual([offsetsIn(none!.records), offsetsIn(whole!.records)], [[], [0]]);
   const [limited] = await fetch([{ name: 'large', partitions: [at(0, { partitionMaxBytes: 6000 })] }]);
   assert.deepEqual(offsetsIn(limited!.records), [0]);
@@ -116,10 +118,10 @@ test('a waiting Fetch is answered by the append that gives it enough, over all i
   createTopic('waiting', 2);
   const producer = await kafka.client();
   const started = Date.now();
-  const pending = fetch(
-    [{ name: 'waiting', partitions: [at(0), { ...at(0), partition: 1 }] }],
-    { maxWaitMs: 20_000, minBytes: 150 },
-  );
+  const pending = fetch([{ name: 'waiting', partitions: [at(0), { ...at(0), partition: 1 }] }], {
+    maxWaitMs: 20_000,
+    minBytes: 150,
+  });
   await append('waiting', ['a'], 0, producer);
   await append('waiting', ['b'], 1, producer);
   await append('waiting', ['c'], 0, producer);
@@ -156,14 +158,24 @@ test('requests sent after a waiting Fetch are decided at once and answered after
 test('ListOffsets finds ends, times inside batches and the newest record', async () => {
   createTopic('times');
   for (const [values, timestamps] of [
-    [['a', 'b', 'c'], [1000, 3000, 2000]],
-    [['d', 'e'], [1500, 5000]],
+    [
+      ['a', 'b', 'c'],
+      [1000, 3000, 2000],
+    ],
+    [
+      ['d', 'e'],
+      [1500, 5000],
+    ],
   ] as const) {
     await client.call('Produce', 9, {
       acks: -1,
       timeoutMs: 1000,
       topicData: [
-        { name: 'times', topicId: ZERO_UUID, partitionData: [{ index: 0, records: makeBatch({ values, timestamps }) }] },
+        {
+          name: 'times',
+          topicId: ZERO_UUID,
+          partitionData: [{ index: 0, records: makeBatch({ values, timestamps }) }],
+        },
       ],
     });
   }

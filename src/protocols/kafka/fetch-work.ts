@@ -64,6 +64,12 @@ export class FetchWork implements LogWatcher {
     this.#read();
   }
 
+  /** Waits no longer. */
+  finishNow(): void {
+    if (this.#watching) this.#readAgain();
+    else this.#waitIsOver = true;
+  }
+
   /** The client is gone. */
   cancel(): void {
     if (this.#finished) return;

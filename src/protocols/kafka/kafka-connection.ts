@@ -15,7 +15,7 @@ import { decodeFetchRequest, encodeFetchResponse } from './generated/fetch.ts';
 import { handleUnsupportedApiVersions } from './handlers/api-versions.ts';
 import { handleProduce } from './handlers/produce.ts';
 import { kafkaLimits } from './kafka-limits.ts';
-import { FrameCursor, ReceivedBytes } from './received-bytes.ts';
+import { type FrameCursor, ReceivedBytes } from './received-bytes.ts';
 import type { Advertised, KafkaServices, RequestContext } from './request-context.ts';
 import { ResponseQueue, type ResponseQueueOwner, type ResponseSlot } from './response-queue.ts';
 import { readRequestHeader } from './schema/request-header.ts';
@@ -48,6 +48,7 @@ export class KafkaConnection implements ResponseQueueOwner {
   #unansweredBytes = 0;
   #processing = false;
   #paused = false;
+  #closing = false;
   #closed = false;
   /** By the broker's clock. */
   lastRequestMs: number;
@@ -76,10 +77,23 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.#socket.destroy();
   }
 
+  /** Takes no more requests; a Fetch that waits is answered with what there is. */
+  beginClose(): void {
+    this.#closing = true;
+    this.#socket.pause();
+    this.#fetch?.finishNow();
+  }
+
+  /** What is answered goes out, then the connection is closed. */
+  endClose(): void {
+    this.#queue.flush();
+    this.#socket.destroySoon();
+  }
+
   answered(requestBytes: number): void {
     this.#unansweredBytes -= requestBytes;
     this.#host.unansweredBytes -= requestBytes;
-    if (this.#paused && !this.#mustPause()) {
+    if (this.#paused && !this.#closing && !this.#mustPause()) {
       this.#paused = false;
       this.#process();
       if (!this.#paused && !this.#closed) this.#socket.resume();
@@ -87,7 +101,7 @@ export class KafkaConnection implements ResponseQueueOwner {
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#closing) return;
     this.#received.push(chunk);
     this.lastRequestMs = this.#services.broker.clock.now();
     if (!this.#paused) this.#process();
@@ -264,4 +278,3 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.#socket.destroy();
   }
 }
-

@@ -10,6 +10,8 @@ export const kafkaLimits = {
   outputBytesMax: 1024 * 1024,
   /** Reads of one Fetch from storage, one after the other, before it is answered with what it has. */
   fetchLoadsMax: 64,
+  /** How long a close waits for the disk, and again for peers to take what they are sent. */
+  closeTimeoutMs: 2000,
   /** How often idle connections are looked for, at most. */
   idleCheckMsMax: 60_000,
   /** Batches opened for one ListOffsets by time, per partition. */

@@ -64,16 +64,38 @@ export class KafkaServer implements ConnectionHost {
     this.#onAllClosed?.();
   }
 
-  /** Kafka's protocol has no goodbye: connections are closed, clients connect again elsewhere or later. */
+  /**
+   * What was received is decided, made durable and answered; then all connections are closed. Kafka's protocol has no
+   * goodbye: clients connect again, elsewhere or later. What cannot be answered in time goes without.
+   */
   async close(): Promise<void> {
     this.#closing = true;
+    for (const connection of this.#connections) connection.beginClose();
+    if (this.#connections.size > 0) await this.#untilDurable();
     if (this.#connections.size > 0) {
-      await new Promise<void>((resolve) => {
+      const allClosed = new Promise<void>((resolve) => {
         this.#onAllClosed = resolve;
-        for (const connection of this.#connections) connection.destroy();
       });
+      for (const connection of this.#connections) connection.endClose();
+      const timer = setTimeout(() => this.#destroyAll(), kafkaLimits.closeTimeoutMs);
+      await allClosed;
+      clearTimeout(timer);
     }
     this.#services?.groups.close();
+  }
+
+  #destroyAll(): void {
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  /** Or until it is clear that storage does not get there. */
+  async #untilDurable(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, kafkaLimits.closeTimeoutMs);
+    });
+    await Promise.race([this.#servicesOfNow().broker.gate.durableNow(), timeout]);
+    clearTimeout(timer);
   }
 
   #servicesOfNow(): KafkaServices {

@@ -35,7 +35,12 @@ type Widened<Value> = Value extends number ? number : Value extends boolean ? bo
 
 export const kafkaSettingTable = [
   entry('node.id', integer(0), 1, 'Number by which clients know this node.'),
-  entry('auto.create.topics.enable', boolean, true, 'Create a topic when a client asks for metadata of an unknown one.'),
+  entry(
+    'auto.create.topics.enable',
+    boolean,
+    true,
+    'Create a topic when a client asks for metadata of an unknown one.',
+  ),
   entry('num.partitions', integer(1), 1, 'Partitions of topics created without a number.'),
   entry('default.replication.factor', integer(1, 32_767), 1, 'Replication factor of topics created without one.'),
   entry(
@@ -45,10 +50,25 @@ export const kafkaSettingTable = [
     'Accept replication factors above the number of nodes; there is one copy all the same. Not a setting of Kafka.',
   ),
   entry('delete.topic.enable', boolean, true, 'Allow clients to delete topics.'),
-  entry('min.insync.replicas', integer(1), 1, 'Stored and shown; every acknowledgement waits for the disk of the one copy.'),
-  entry('message.max.bytes', integer(0), 1_048_588, 'Largest record batch, compressed, for topics without max.message.bytes.'),
+  entry(
+    'min.insync.replicas',
+    integer(1),
+    1,
+    'Stored and shown; every acknowledgement waits for the disk of the one copy.',
+  ),
+  entry(
+    'message.max.bytes',
+    integer(0),
+    1_048_588,
+    'Largest record batch, compressed, for topics without max.message.bytes.',
+  ),
   entry('socket.request.max.bytes', integer(1), 104_857_600, 'Largest request; a larger one closes the connection.'),
-  entry('fetch.max.bytes', integer(1024), 57_671_680, 'Most bytes of records in one Fetch response, beyond the first batch.'),
+  entry(
+    'fetch.max.bytes',
+    integer(1024),
+    57_671_680,
+    'Most bytes of records in one Fetch response, beyond the first batch.',
+  ),
   entry('connections.max.idle.ms', long(1), 600_000, 'Connections without a request for so long are closed.'),
   entry(
     'log.message.timestamp.type',
@@ -85,7 +105,12 @@ export const kafkaSettingTable = [
     'How long offsets are kept after their group became empty, or after the commit where there are no members.',
   ),
   entry('offsets.retention.check.interval.ms', long(1), 600_000, 'How often expired offsets are looked for.'),
-  entry('producer.id.expiration.ms', integer(1), 86_400_000, 'An idempotent producer that wrote nothing for so long is forgotten.'),
+  entry(
+    'producer.id.expiration.ms',
+    integer(1),
+    86_400_000,
+    'An idempotent producer that wrote nothing for so long is forgotten.',
+  ),
 ] as const satisfies readonly KafkaSetting[];
 
 type Entry = (typeof kafkaSettingTable)[number];

@@ -41,7 +41,10 @@ test('random bytes close at most their own connection', async () => {
 
 test('a request with a right frame and header and a random body closes at most its own connection', async () => {
   const apis = KNOWN_APIS.flatMap((api) =>
-    Array.from({ length: api.versionMax - api.versionMin + 1 }, (_, index) => ({ key: api.key, version: api.versionMin + index })),
+    Array.from({ length: api.versionMax - api.versionMin + 1 }, (_, index) => ({
+      key: api.key,
+      version: api.versionMin + index,
+    })),
   );
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...apis), fc.uint8Array({ maxLength: 120 }), async ({ key, version }, body) => {
@@ -64,12 +67,19 @@ test('a mutated Produce closes at most its own connection', async () => {
     acks: -1,
     timeoutMs: 1000,
     topicData: [
-      { name: 'fuzz', topicId: 'AAAAAAAAAAAAAAAAAAAAAA', partitionData: [{ index: 0, records: makeBatch({ values: ['a', 'b'] }) }] },
+      {
+        name: 'fuzz',
+        topicId: 'AAAAAAAAAAAAAAAAAAAAAA',
+        partitionData: [{ index: 0, records: makeBatch({ values: ['a', 'b'] }) }],
+      },
     ],
   });
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.tuple(fc.integer({ min: 4, max: request.length - 1 }), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 }),
+      fc.array(fc.tuple(fc.integer({ min: 4, max: request.length - 1 }), fc.integer({ min: 0, max: 255 })), {
+        minLength: 1,
+        maxLength: 6,
+      }),
       async (mutations) => {
         const mutated = Buffer.from(request);
         for (const [index, value] of mutations) mutated[index] = value;
@@ -89,7 +99,14 @@ test('oversized and undersized frames, unknown apis and versions close the conne
     bytes.writeInt16BE(version, 6);
     return bytes;
   };
-  for (const bytes of [frame(100_001, 3, 0), frame(-1, 3, 0), frame(2, 3, 0), frame(10, 999, 0), frame(10, 3, 99), frame(10, 3, -1)]) {
+  for (const bytes of [
+    frame(100_001, 3, 0),
+    frame(-1, 3, 0),
+    frame(2, 3, 0),
+    frame(10, 999, 0),
+    frame(10, 3, 99),
+    frame(10, 3, -1),
+  ]) {
     const client = await kafka.client();
     client.socket.write(bytes);
     await client.untilClosed();

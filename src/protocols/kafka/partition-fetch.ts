@@ -10,8 +10,8 @@ import { ErrorCode } from './error-codes.ts';
 import type { FetchPartition, PartitionDataInput } from './generated/fetch.ts';
 import { type EpochEnd, epochAt, epochEnd } from './leader-epochs.ts';
 import { checkLeaderEpoch } from './partition-checks.ts';
-import type { KafkaServices } from './request-context.ts';
 import { renderRun } from './render-block.ts';
+import type { KafkaServices } from './request-context.ts';
 
 /** end: nothing more, or no more room. load: call reader.fill() and go on. */
 export type FetchStep = 'end' | 'load';

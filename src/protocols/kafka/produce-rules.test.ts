@@ -18,7 +18,11 @@ const topic = (name: string, config: Record<string, string> = {}): string => {
   return name;
 };
 
-const produce = async (name: string, records: Buffer | null, { version = 9, acks = -1, transactionalId = null as string | null } = {}) => {
+const produce = async (
+  name: string,
+  records: Buffer | null,
+  { version = 9, acks = -1, transactionalId = null as string | null } = {},
+) => {
   const response = await client.call('Produce', version, {
     transactionalId,
     acks,
@@ -49,9 +53,18 @@ test('what is wrong with a batch has its own code', async () => {
     ['count', miscounted, ErrorCode.INVALID_RECORD],
     ['control', makeBatch({ values: ['a'], attributes: 0x20 }), ErrorCode.INVALID_RECORD],
     ['large', makeBatch({ values: ['x'.repeat(2000)] }), ErrorCode.MESSAGE_TOO_LARGE],
-    ['zstd in an old version', makeBatch({ values: ['a'], attributes: 4 }), ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, { version: 6 }],
+    [
+      'zstd in an old version',
+      makeBatch({ values: ['a'], attributes: 4 }),
+      ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+      { version: 6 },
+    ],
     ['future', makeBatch({ values: ['a'], timestamps: [Date.now() + 7_200_000] }), ErrorCode.INVALID_TIMESTAMP],
-    ['transactional batch', makeBatch({ values: ['a'], attributes: 0x10 }), ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED],
+    [
+      'transactional batch',
+      makeBatch({ values: ['a'], attributes: 0x10 }),
+      ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    ],
     ['transaction', good, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, { transactionalId: 'x' }],
     ['acks', good, ErrorCode.INVALID_REQUIRED_ACKS, { acks: 2 }],
   ];
@@ -72,7 +85,12 @@ test('repeated batches of an idempotent producer get their first offset, gaps an
   assert.equal((await produce(name, batch(2))).baseOffset, 2);
   assert.deepEqual((await produce(name, batch(0))).baseOffset, 0);
   assert.equal((await produce(name, batch(6))).errorCode, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER);
-  const bumped = await client.call('InitProducerId', 4, { transactionalId: null, transactionTimeoutMs: 0, producerId, producerEpoch: 0 });
+  const bumped = await client.call('InitProducerId', 4, {
+    transactionalId: null,
+    transactionTimeoutMs: 0,
+    producerId,
+    producerEpoch: 0,
+  });
   assert.deepEqual([bumped.producerId, bumped.producerEpoch], [producerId, 1]);
   assert.equal((await produce(name, batch(0, 1))).baseOffset, 4);
   assert.equal((await produce(name, batch(4, 0))).errorCode, ErrorCode.INVALID_PRODUCER_EPOCH);
@@ -91,7 +109,9 @@ test('acks=0 has no answer, and loses the connection when records are refused', 
     encodeRequest('Produce', 7, 900, {
       acks: 0,
       timeoutMs: 1,
-      topicData: [{ name: topicName, topicId: '', partitionData: [{ index: 0, records: makeBatch({ values: ['a'] }) }] }],
+      topicData: [
+        { name: topicName, topicId: '', partitionData: [{ index: 0, records: makeBatch({ values: ['a'] }) }] },
+      ],
     });
   const quiet = await kafka.client();
   quiet.socket.write(silently(name));
@@ -105,7 +125,9 @@ test('acks=0 has no answer, and loses the connection when records are refused', 
 
 test('many requests sent at once are answered in their order', async () => {
   const name = topic('pipelined');
-  const results = await Promise.all(Array.from({ length: 200 }, (_, index) => produce(name, makeBatch({ values: [String(index)] }))));
+  const results = await Promise.all(
+    Array.from({ length: 200 }, (_, index) => produce(name, makeBatch({ values: [String(index)] }))),
+  );
   assert.deepEqual(
     results.map(({ baseOffset }) => baseOffset),
     results.map((_, index) => index),

@@ -215,7 +215,12 @@ export class FrameCursor implements BatchSource {
     let filled = 0;
     while (filled < lengthBytes) {
       if (this.#at === this.#chunk.length) this.#next();
-      const count = this.#chunk.copy(copy, filled, this.#at, Math.min(this.#chunk.length, this.#at + lengthBytes - filled));
+      const count = this.#chunk.copy(
+        copy,
+        filled,
+        this.#at,
+        Math.min(this.#chunk.length, this.#at + lengthBytes - filled),
+      );
       filled += count;
       this.#at += count;
     }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Log } from '../../log/log.ts';
 import type { HeaderValue, Message, MessageForm } from '../../broker/message.ts';
 import { batchChecksumHolds, batchRecordCount } from '../../log/batch-header.ts';
 import { batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
+import type { Log } from '../../log/log.ts';
 import { ZERO_UUID } from '../../wire/cursor.ts';
 import { batchesIn, InProcessKafka } from './in-process-kafka.ts';
 import { headerBytes, recordHeaders } from './interop-headers.ts';
@@ -32,7 +32,10 @@ test('properties become headers; exchange and routing key only when they say som
     'amqp.content-type=text/plain',
     'amqp.priority=3',
   ]);
-  assert.deepEqual(names({ ...plain, exchange: 'e', routingKey: 'orders' }), ['amqp.exchange=e', 'amqp.routing-key=orders']);
+  assert.deepEqual(names({ ...plain, exchange: 'e', routingKey: 'orders' }), [
+    'amqp.exchange=e',
+    'amqp.routing-key=orders',
+  ]);
   assert.deepEqual(names({ ...plain, exchange: '', routingKey: 'k' }), ['amqp.routing-key=k']);
 });
 

@@ -43,12 +43,7 @@ export const runMessages = (buffer: Buffer, run: number, forms: ReadonlyMap<numb
   const first = runFirstMessage(buffer, run);
   return Array.from({ length: runCount(buffer, run) }, (_, index) => {
     const message = first + index;
-    return form.decode(
-      buffer,
-      messageStart(buffer, block, message),
-      messageEnd(buffer, block, message),
-      timestampMs,
-    );
+    return form.decode(buffer, messageStart(buffer, block, message), messageEnd(buffer, block, message), timestampMs);
   });
 };
 

@@ -117,7 +117,9 @@ export const topicConfigTable: readonly TopicConfig[] = [
     min: 0,
   }),
   {
-    ...stored('min.insync.replicas', 'int', '1', 'Every acknowledgement waits for the disk of the one copy.', { min: 1 }),
+    ...stored('min.insync.replicas', 'int', '1', 'Every acknowledgement waits for the disk of the one copy.', {
+      min: 1,
+    }),
     brokerSetting: 'min.insync.replicas',
   },
   stored('preallocate', 'boolean', 'false', 'A topic has no files of its own.', { synonym: 'log.preallocate' }),
@@ -134,7 +136,10 @@ export const topicConfigTable: readonly TopicConfig[] = [
     synonym: 'log.index.size.max.bytes',
     min: 4,
   }),
-  stored('segment.jitter.ms', 'long', '0', 'A topic has no files of its own.', { synonym: 'log.roll.jitter.ms', min: 0 }),
+  stored('segment.jitter.ms', 'long', '0', 'A topic has no files of its own.', {
+    synonym: 'log.roll.jitter.ms',
+    min: 0,
+  }),
   stored('segment.ms', 'long', '604800000', 'A topic has no files of its own.', { synonym: 'log.roll.ms', min: 1 }),
   stored('unclean.leader.election.enable', 'boolean', 'false', 'There is one copy, so no election.', {
     synonym: 'unclean.leader.election.enable',
@@ -159,8 +164,6 @@ function refused(name: string, documentation: string): TopicConfig {
 }
 
 const byName = new Map(topicConfigTable.map((config) => [config.name, config]));
-
-export const findTopicConfig = (name: string): TopicConfig | undefined => byName.get(name);
 
 /** Its value when the topic does not set it. */
 export const topicConfigDefault = (config: TopicConfig, settings: KafkaSettings): string =>
@@ -191,11 +194,7 @@ export const checkTopicConfig = (name: string, value: string | null): string | u
   }
 };
 
-const checkNumber = (
-  config: TopicConfig,
-  text: string,
-  invalid: (reason: string) => string,
-): string | undefined => {
+const checkNumber = (config: TopicConfig, text: string, invalid: (reason: string) => string): string | undefined => {
   const isNumber = config.type === 'double' ? /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text) : /^[+-]?\d{1,19}$/.test(text);
   const number = Number(text);
   if (!isNumber || (config.type === 'int' && Math.abs(number) > int32Max) || Math.abs(number) > 2 ** 63) {

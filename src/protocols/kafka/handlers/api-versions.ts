@@ -2,7 +2,11 @@
 import type { Writer } from '../../../wire/writer.ts';
 import { ADVERTISED_APIS } from '../api-keys.ts';
 import { ErrorCode } from '../error-codes.ts';
-import { type ApiVersionsRequest, type ApiVersionsResponseInput, encodeApiVersionsResponse } from '../generated/api-versions.ts';
+import {
+  type ApiVersionsRequest,
+  type ApiVersionsResponseInput,
+  encodeApiVersionsResponse,
+} from '../generated/api-versions.ts';
 import type { RequestContext } from '../request-context.ts';
 
 const apiKeys = ADVERTISED_APIS.map(({ key, versionMin, versionMax }) => ({
@@ -13,7 +17,10 @@ const apiKeys = ADVERTISED_APIS.map(({ key, versionMin, versionMax }) => ({
 
 const legalSoftwareText = /^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$/;
 
-export const handleApiVersions = (request: ApiVersionsRequest, { version }: RequestContext): ApiVersionsResponseInput => {
+export const handleApiVersions = (
+  request: ApiVersionsRequest,
+  { version }: RequestContext,
+): ApiVersionsResponseInput => {
   const { clientSoftwareName, clientSoftwareVersion } = request;
   if (version >= 3 && !(legalSoftwareText.test(clientSoftwareName) && legalSoftwareText.test(clientSoftwareVersion))) {
     return { errorCode: ErrorCode.INVALID_REQUEST, apiKeys: [] };

@@ -1,5 +1,6 @@
 /** CreateTopics: checks as Kafka's controller makes them, in its words. */
 import { BrokerError } from '../../../core/errors.ts';
+import { ZERO_UUID } from '../../../wire/cursor.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type {
   CreatableTopic,
@@ -7,7 +8,6 @@ import type {
   CreateTopicsRequest,
   CreateTopicsResponseInput,
 } from '../generated/create-topics.ts';
-import { ZERO_UUID } from '../../../wire/cursor.ts';
 import type { RequestContext } from '../request-context.ts';
 import { checkTopicConfig } from '../topic-config.ts';
 import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
@@ -20,7 +20,10 @@ type Plan =
 
 const partitionsMax = 10_000;
 
-export const handleCreateTopics = (request: CreateTopicsRequest, context: RequestContext): CreateTopicsResponseInput => {
+export const handleCreateTopics = (
+  request: CreateTopicsRequest,
+  context: RequestContext,
+): CreateTopicsResponseInput => {
   const counts = new Map<string, number>();
   for (const { name } of request.topics) counts.set(name, (counts.get(name) ?? 0) + 1);
   const names = [...counts.keys()];
@@ -93,10 +96,7 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   if (assignments.length > 0) return planAssignments(wanted, config, context);
   const partitions = wanted.numPartitions === -1 ? settings['num.partitions'] : wanted.numPartitions;
   if (partitions < 1) {
-    return no(
-      ErrorCode.INVALID_PARTITIONS,
-      'Number of partitions was set to an invalid non-positive value.',
-    );
+    return no(ErrorCode.INVALID_PARTITIONS, 'Number of partitions was set to an invalid non-positive value.');
   }
   if (partitions > partitionsMax) {
     return no(ErrorCode.INVALID_PARTITIONS, `Number of partitions is above the limit of ${partitionsMax}.`);
@@ -104,7 +104,10 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   const isDefault = wanted.replicationFactor === -1;
   const replicationFactor = isDefault ? settings['default.replication.factor'] : wanted.replicationFactor;
   if (replicationFactor < 1) {
-    return no(ErrorCode.INVALID_REPLICATION_FACTOR, 'Replication factor must be larger than 0, or -1 to use the default value.');
+    return no(
+      ErrorCode.INVALID_REPLICATION_FACTOR,
+      'Replication factor must be larger than 0, or -1 to use the default value.',
+    );
   }
   if (replicationFactor > 1 && !isDefault && !settings['accept.any.replication.factor']) {
     return no(
@@ -123,10 +126,16 @@ const planAssignments = (
 ): Plan => {
   const no = (errorCode: number, errorMessage: string): Plan => ({ errorCode, errorMessage });
   if (replicationFactor !== -1) {
-    return no(ErrorCode.INVALID_REQUEST, 'A manual partition assignment was specified, but replication factor was not set to -1.');
+    return no(
+      ErrorCode.INVALID_REQUEST,
+      'A manual partition assignment was specified, but replication factor was not set to -1.',
+    );
   }
   if (numPartitions !== -1) {
-    return no(ErrorCode.INVALID_REQUEST, 'A manual partition assignment was specified, but numPartitions was not set to -1.');
+    return no(
+      ErrorCode.INVALID_REQUEST,
+      'A manual partition assignment was specified, but numPartitions was not set to -1.',
+    );
   }
   const indexes = new Set(assignments.map(({ partitionIndex }) => partitionIndex));
   if (indexes.size !== assignments.length) {
@@ -142,7 +151,10 @@ const planAssignments = (
   }
   for (const { brokerIds } of assignments) {
     if (brokerIds.length === 0) {
-      return no(ErrorCode.INVALID_REPLICA_ASSIGNMENT, 'The manual partition assignment includes an empty replica list.');
+      return no(
+        ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+        'The manual partition assignment includes an empty replica list.',
+      );
     }
     const stranger = brokerIds.find((id) => id !== settings['node.id']);
     if (stranger !== undefined) {

@@ -1,7 +1,11 @@
 /** DeleteTopics, by name or by id. A queue goes the same way: its name is a topic to this client. */
 import { ZERO_UUID } from '../../../wire/cursor.ts';
 import { ErrorCode } from '../error-codes.ts';
-import type { DeletableTopicResultInput, DeleteTopicsRequest, DeleteTopicsResponseInput } from '../generated/delete-topics.ts';
+import type {
+  DeletableTopicResultInput,
+  DeleteTopicsRequest,
+  DeleteTopicsResponseInput,
+} from '../generated/delete-topics.ts';
 import type { RequestContext } from '../request-context.ts';
 import { uuidOfTopic } from '../topic-directory.ts';
 
@@ -10,13 +14,19 @@ interface Target {
   readonly topicId: string;
 }
 
-export const handleDeleteTopics = (request: DeleteTopicsRequest, context: RequestContext): DeleteTopicsResponseInput => {
+export const handleDeleteTopics = (
+  request: DeleteTopicsRequest,
+  context: RequestContext,
+): DeleteTopicsResponseInput => {
   const targets: readonly Target[] =
     context.version >= 6 ? request.topics : request.topicNames.map((name) => ({ name, topicId: ZERO_UUID }));
   return { responses: targets.map((target) => deleteTopic(target, context)) };
 };
 
-const deleteTopic = ({ name, topicId }: Target, { topics, broker, settings }: RequestContext): DeletableTopicResultInput => {
+const deleteTopic = (
+  { name, topicId }: Target,
+  { topics, broker, settings }: RequestContext,
+): DeletableTopicResultInput => {
   const refuse = (errorCode: number, errorMessage: string): DeletableTopicResultInput => ({
     name,
     topicId,
@@ -25,7 +35,8 @@ const deleteTopic = ({ name, topicId }: Target, { topics, broker, settings }: Re
   });
   if (!settings['delete.topic.enable']) return refuse(ErrorCode.TOPIC_DELETION_DISABLED, 'Topic deletion is disabled.');
   const byId = topicId !== ZERO_UUID;
-  if (byId && name !== null) return refuse(ErrorCode.INVALID_REQUEST, 'Topic name and topic ID can not both be specified.');
+  if (byId && name !== null)
+    return refuse(ErrorCode.INVALID_REQUEST, 'Topic name and topic ID can not both be specified.');
   if (!byId && name === null) return refuse(ErrorCode.INVALID_REQUEST, 'Neither topic name nor id were specified.');
   const topic = byId ? topics.findById(topicId) : topics.find(name!);
   if (topic === undefined) {

@@ -60,7 +60,12 @@ const failure = (partitionIndex: number, errorCode: number): ListOffsetsPartitio
   errorCode,
 });
 
-const found = (log: Log, partitionIndex: number, offset: number, timestamp = -1): ListOffsetsPartitionResponseInput => ({
+const found = (
+  log: Log,
+  partitionIndex: number,
+  offset: number,
+  timestamp = -1,
+): ListOffsetsPartitionResponseInput => ({
   partitionIndex,
   errorCode: ErrorCode.NONE,
   timestamp,

@@ -1,13 +1,10 @@
 /** Metadata: the node, the topics and where their partitions are, creating topics on the way if that is allowed. */
-import { BrokerError } from '../../../core/errors.ts';
+
 import type { Topic } from '../../../broker/topic.ts';
+import { BrokerError } from '../../../core/errors.ts';
 import { ZERO_UUID } from '../../../wire/cursor.ts';
 import { ErrorCode } from '../error-codes.ts';
-import type {
-  MetadataRequest,
-  MetadataResponseInput,
-  MetadataResponseTopicInput,
-} from '../generated/metadata.ts';
+import type { MetadataRequest, MetadataResponseInput, MetadataResponseTopicInput } from '../generated/metadata.ts';
 import type { RequestContext } from '../request-context.ts';
 import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 
@@ -31,9 +28,7 @@ const describeTopics = (request: MetadataRequest, context: RequestContext): Meta
   return topics.map(({ topicId, name }) => {
     if (topicId !== ZERO_UUID) {
       const topic = context.topics.findById(topicId);
-      return topic === undefined
-        ? failure(null, ErrorCode.UNKNOWN_TOPIC_ID, topicId)
-        : describeTopic(topic, context);
+      return topic === undefined ? failure(null, ErrorCode.UNKNOWN_TOPIC_ID, topicId) : describeTopic(topic, context);
     }
     return describeNamed(name ?? '', request.allowAutoTopicCreation, context);
   });

@@ -110,7 +110,13 @@ test('a request that ends too early or too late is malformed', () => {
   encodeProduceRequest(writer, 9, {
     acks: 1,
     timeoutMs: 1,
-    topicData: [{ name: 'x', topicId: 'AAAAAAAAAAAAAAAAAAAAAQ', partitionData: [{ index: 0, records: makeBatch({ values: ['a'] }) }] }],
+    topicData: [
+      {
+        name: 'x',
+        topicId: 'AAAAAAAAAAAAAAAAAAAAAQ',
+        partitionData: [{ index: 0, records: makeBatch({ values: ['a'] }) }],
+      },
+    ],
   });
   const body = Buffer.concat(writer.finish());
   const cursor = new FrameCursor();

@@ -2,6 +2,8 @@
  * Produce, the hottest request: parsed by hand over the chunks as received, appended as it is parsed, and answered into the
  * writer on the way. Its grammar is tested against the generated codec.
  */
+
+import type { Topic } from '../../../broker/topic.ts';
 import { type AppendOutcome, appendBatch } from '../../../log/append-batch.ts';
 import {
   batchAttribute,
@@ -12,7 +14,6 @@ import {
   batchMagic,
   batchMaxTimestamp,
 } from '../../../log/batch-header.ts';
-import type { Topic } from '../../../broker/topic.ts';
 import { MalformedError, ZERO_UUID } from '../../../wire/cursor.ts';
 import type { Writer } from '../../../wire/writer.ts';
 import { ErrorCode } from '../error-codes.ts';
@@ -92,7 +93,8 @@ export const handleProduce = (
     }
   }
   if (flexible) cursor.skipTaggedFields();
-  if (cursor.remainingBytes !== 0) throw new MalformedError(`${cursor.remainingBytes} bytes after the end of the request`);
+  if (cursor.remainingBytes !== 0)
+    throw new MalformedError(`${cursor.remainingBytes} bytes after the end of the request`);
   if (version >= 1) writer.int32(0);
   if (flexible) writer.uvarint(0);
   if (acks !== 0) return 'answered';
@@ -144,12 +146,7 @@ const readTopic = (
 };
 
 /** False: the records were refused. */
-const producePartition = (
-  cursor: FrameCursor,
-  writer: Writer,
-  topic: Topic | undefined,
-  checks: Checks,
-): boolean => {
+const producePartition = (cursor: FrameCursor, writer: Writer, topic: Topic | undefined, checks: Checks): boolean => {
   const flexible = checks.version >= 9;
   const index = cursor.int32();
   const lengthBytes = flexible ? cursor.uvarint() - 1 : cursor.int32();
@@ -235,13 +232,7 @@ const mayAppend = (cursor: FrameCursor, rules: TopicRules, checks: Checks, resul
   return rules.stampsAppendTime || hasValidTime(view, at, rules, nowMs, result);
 };
 
-const hasValidTime = (
-  view: Buffer,
-  at: number,
-  rules: TopicRules,
-  nowMs: number,
-  result: PartitionResult,
-): boolean => {
+const hasValidTime = (view: Buffer, at: number, rules: TopicRules, nowMs: number, result: PartitionResult): boolean => {
   const newestMs = batchMaxTimestamp(view, at);
   const oldestMs = batchBaseTimestamp(view, at);
   const latestMs = nowMs + rules.timestampAfterMaxMs;

@@ -22,7 +22,9 @@ export const handleAddPartitionsToTxn = (request: AddPartitionsToTxnRequest): Ad
   resultsByTopicV3AndBelow: refuseTopics(request.v3AndBelowTopics),
 });
 
-export const handleAddOffsetsToTxn = (_request: AddOffsetsToTxnRequest): AddOffsetsToTxnResponseInput => ({ errorCode });
+export const handleAddOffsetsToTxn = (_request: AddOffsetsToTxnRequest): AddOffsetsToTxnResponseInput => ({
+  errorCode,
+});
 
 export const handleEndTxn = (_request: EndTxnRequest): EndTxnResponseInput => ({ errorCode });
 

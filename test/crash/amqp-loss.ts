@@ -1,0 +1,230 @@
+// The loss checker for AMQP. Publishers with confirms and consumers that settle in any order work on a broker that is
+// killed at a random moment; then everything is drained and compared with what the broker had promised:
+// - a confirmed message is there, unless its settlement was on the way;
+// - a message whose settlement the broker had seen (a later synchronous command on that channel was answered) stays away;
+// - each message at most once, those of one publisher in order;
+// - the copies of one publish in two queues are both there or both not.
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import amqplib, { type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import { type BrokerUnderTest, startBrokerUnderTest } from '../clients/broker-under-test.ts';
+import { waitFor } from '../clients/conditions.ts';
+import { Dice } from '../model/dice.ts';
+
+export interface LossRun {
+  readonly cycles: number;
+  readonly seed: number;
+}
+
+const publisherCount = 3;
+const consumerCount = 2;
+/** Publishes of one publisher that are not confirmed yet. */
+const windowMessages = 200;
+const prefetchCount = 60;
+const bodyBytesMax = 2000;
+const loadMsMin = 100;
+const loadMsMax = 700;
+const exchange = 'loss';
+/** The consumers work on this queue; nobody touches the other. */
+const worked = 'loss.worked';
+const untouched = 'loss.untouched';
+
+/** What is known of the messages of all cycles. */
+class Ledger {
+  readonly confirmed = new Set<string>();
+  /** Their acknowledgement was sent. */
+  readonly settling = new Set<string>();
+  /** The broker answered something that was sent after their acknowledgement. */
+  readonly settled = new Set<string>();
+}
+
+const identityOf = (body: Buffer): string => body.toString('utf8', 0, body.indexOf(' '));
+
+/** A connection to a broker that will be killed under it. */
+const connectDoomed = async (url: string): Promise<ChannelModel> => {
+  const connection = await amqplib.connect(url);
+  connection.on('error', () => {});
+  return connection;
+};
+
+/** Commands that fail because the broker is gone. */
+const ignore = (): void => {};
+
+class Load {
+  readonly #ledger: Ledger;
+  readonly #dice: Dice;
+  readonly #url: string;
+  readonly #cycle: number;
+  #isStopped = false;
+
+  constructor(options: { ledger: Ledger; dice: Dice; url: string; cycle: number }) {
+    this.#ledger = options.ledger;
+    this.#dice = options.dice;
+    this.#url = options.url;
+    this.#cycle = options.cycle;
+  }
+
+  async start(): Promise<void> {
+    for (let consumer = 0; consumer < consumerCount; consumer++) await this.#consume();
+    for (let publisher = 0; publisher < publisherCount; publisher++) await this.#publish(publisher);
+    await waitFor('the first confirm', () => this.#ledger.confirmed.size > 0);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  async #publish(publisher: number): Promise<void> {
+    const connection = await connectDoomed(this.#url);
+    const channel = await connection.createConfirmChannel();
+    channel.on('error', ignore);
+    connection.on('close', () => this.stop());
+    const { confirmed } = this.#ledger;
+    let sent = 0;
+    let outstanding = 0;
+    const send = (): void => {
+      while (outstanding < windowMessages && !this.#isStopped) {
+        const identity = `${this.#cycle}/${publisher}/${sent++}`;
+        const body = Buffer.from(`${identity} ${'x'.repeat(this.#dice.below(bodyBytesMax))}`);
+        outstanding++;
+        channel.publish(exchange, 'any', body, { persistent: true }, (error) => {
+          outstanding--;
+          if (this.#isStopped || error !== null) return;
+          confirmed.add(identity);
+          send();
+        });
+      }
+    };
+    send();
+  }
+
+  async #consume(): Promise<void> {
+    const connection = await connectDoomed(this.#url);
+    const channel = await connection.createChannel();
+    channel.on('error', ignore);
+    await channel.prefetch(prefetchCount);
+    const unacked: ConsumeMessage[] = [];
+    await channel.consume(worked, (message) => {
+      if (message === null || this.#isStopped) return;
+      unacked.push(message);
+      if (unacked.length >= this.#dice.between(1, prefetchCount)) this.#settle(channel, unacked);
+    });
+  }
+
+  /** Acknowledges some of them in some way; now and then finds out that the broker has seen it. */
+  #settle(channel: Channel, unacked: ConsumeMessage[]): void {
+    const { settling, settled } = this.#ledger;
+    const acked: string[] = [];
+    const note = ({ content }: ConsumeMessage): void => {
+      acked.push(identityOf(content));
+      settling.add(identityOf(content));
+    };
+    if (this.#dice.chance(0.5)) {
+      const chosen = unacked.splice(0, this.#dice.between(1, unacked.length));
+      for (const message of chosen) note(message);
+      channel.ack(chosen.at(-1)!, true);
+    } else {
+      for (const message of this.#dice.shuffled(this.#dice.some(unacked))) {
+        note(message);
+        channel.ack(message);
+        unacked.splice(unacked.indexOf(message), 1);
+      }
+    }
+    if (this.#dice.chance(0.2) && unacked.length > 0) channel.nack(unacked.shift()!, false, true);
+    channel.checkQueue(worked).then(() => {
+      for (const identity of acked) settled.add(identity);
+    }, ignore);
+  }
+}
+
+/** Everything in the queue, removed for certain, in order. */
+const drain = async (channel: Channel, queue: string): Promise<string[]> => {
+  const { messageCount } = await channel.checkQueue(queue);
+  const drained: string[] = [];
+  let last: ConsumeMessage | undefined;
+  const { consumerTag } = await channel.consume(queue, (message) => {
+    if (message === null) return;
+    drained.push(identityOf(message.content));
+    last = message;
+  });
+  await waitFor(`${messageCount} messages of ${queue}`, () => drained.length >= messageCount, 60_000);
+  await channel.cancel(consumerTag);
+  if (last !== undefined) channel.ack(last, true);
+  assert.equal((await channel.checkQueue(queue)).messageCount, 0, `${queue} is empty`);
+  assert.equal(drained.length, messageCount, `${queue} held as many as it said`);
+  return drained;
+};
+
+const assertOnceAndInOrder = (queue: string, drained: readonly string[]): void => {
+  const last = new Map<string, number>();
+  for (const identity of drained) {
+    const [cycle, publisher, number] = identity.split('/');
+    const from = `${cycle}/${publisher}`;
+    assert.ok(Number(number) > (last.get(from) ?? -1), `${identity} in ${queue} comes after ${from}/${last.get(from)}`);
+    last.set(from, Number(number));
+  }
+};
+
+const verify = (ledger: Ledger, inWorked: readonly string[], inUntouched: readonly string[]): void => {
+  assertOnceAndInOrder(worked, inWorked);
+  assertOnceAndInOrder(untouched, inUntouched);
+  const leftWorked = new Set(inWorked);
+  const leftUntouched = new Set(inUntouched);
+  const lost = [...ledger.confirmed].filter((identity) => !leftUntouched.has(identity));
+  assert.deepEqual(lost, [], `confirmed messages are missing in ${untouched}`);
+  const unsettledLost = [...ledger.confirmed].filter((id) => !leftWorked.has(id) && !ledger.settling.has(id));
+  assert.deepEqual(unsettledLost, [], `confirmed messages that nobody settled are missing in ${worked}`);
+  const back = inWorked.filter((identity) => ledger.settled.has(identity));
+  assert.deepEqual(back, [], `settled messages are back in ${worked}`);
+  const halfPublished = [...inUntouched.filter((id) => !leftWorked.has(id) && !ledger.settling.has(id))];
+  assert.deepEqual(halfPublished, [], `messages reached ${untouched} but not ${worked}`);
+  const half = inWorked.filter((identity) => !leftUntouched.has(identity));
+  assert.deepEqual(half, [], `messages reached ${worked} but not ${untouched}`);
+};
+
+/** Returns how many messages were confirmed. */
+export const checkAmqpLoss = async ({ cycles, seed }: LossRun): Promise<number> => {
+  const dice = new Dice(seed);
+  const broker: BrokerUnderTest = await startBrokerUnderTest();
+  let confirmedCount = 0;
+  try {
+    await declare(broker.amqp);
+    for (let cycle = 0; cycle < cycles; cycle++) {
+      const ledger = new Ledger();
+      const load = new Load({ ledger, dice, url: broker.amqp, cycle });
+      await load.start();
+      await delay(dice.between(loadMsMin, loadMsMax));
+      load.stop();
+      await broker.kill();
+      await broker.restart();
+      await verifyCycle(broker.amqp, ledger, cycle);
+      confirmedCount += ledger.confirmed.size;
+    }
+  } finally {
+    await broker.stop();
+  }
+  return confirmedCount;
+};
+
+const declare = async (url: string): Promise<void> => {
+  const connection = await amqplib.connect(url);
+  const channel = await connection.createChannel();
+  await channel.assertExchange(exchange, 'fanout', { durable: true });
+  for (const queue of [worked, untouched]) {
+    await channel.assertQueue(queue, { durable: true });
+    await channel.bindQueue(queue, exchange, '');
+  }
+  await connection.close();
+};
+
+const verifyCycle = async (url: string, ledger: Ledger, cycle: number): Promise<void> => {
+  const connection = await amqplib.connect(url);
+  const channel = await connection.createChannel();
+  const inWorked = await drain(channel, worked);
+  const inUntouched = await drain(channel, untouched);
+  await connection.close();
+  // What earlier cycles drained is settled for good.
+  const older = [...inWorked, ...inUntouched].filter((identity) => !identity.startsWith(`${cycle}/`));
+  assert.deepEqual(older, [], 'messages of an earlier cycle are back');
+  verify(ledger, inWorked, inUntouched);
+};

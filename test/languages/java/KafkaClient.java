@@ -1,0 +1,374 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.UUID;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import java.util.function.Supplier;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RecordTooLargeException;
+import org.apache.kafka.common.errors.TimeoutException;
+import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/** The Java client in its default configuration (idempotent, acks=all), save where a check needs a setting. */
+public final class KafkaClient {
+    private static final long DEADLINE_MS = 60_000;
+    private static final BufferedReader STDIN = new BufferedReader(new InputStreamReader(System.in));
+    private static String address;
+
+    private interface Check {
+        void run() throws Exception;
+    }
+
+    private static final class Skip extends RuntimeException {
+        Skip(String reason) {
+            super(reason);
+        }
+    }
+
+    public static void main(String[] args) {
+        address = args[0];
+        Map<String, Check> checks = new LinkedHashMap<>();
+        for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
+            checks.put("codec " + codec + " returns what was sent", () -> codecReturnsWhatWasSent(codec));
+        }
+        checks.put("null and empty keys and values survive", KafkaClient::nullsSurvive);
+        checks.put("1 MB passes, 16 MB where allowed", KafkaClient::largeMessagesPass);
+        checks.put("three members share and one leaves", KafkaClient::threeMembersShareAndOneLeaves);
+        checks.put("a commit is where the group resumes", KafkaClient::commitIsWhereTheGroupResumes);
+        checks.put("offsets are found by time", KafkaClient::offsetsAreFoundByTime);
+        checks.put("topics are described, refused twice and deleted", KafkaClient::topicsAreAdministered);
+        checks.put("an unknown partition is refused", KafkaClient::unknownPartitionIsRefused);
+        checks.put("an oversized message is refused and the next is taken", KafkaClient::oversizedIsRefused);
+        checks.put("a crash of the broker loses and doubles nothing", KafkaClient::crashLosesNothing);
+        int failed = 0;
+        for (Map.Entry<String, Check> check : checks.entrySet()) {
+            long started = System.nanoTime();
+            try {
+                check.getValue().run();
+                System.out.printf("ok - %s (%.1f s)%n", check.getKey(), (System.nanoTime() - started) / 1e9);
+            } catch (Skip reason) {
+                System.out.printf("skip - %s: %s%n", check.getKey(), reason.getMessage());
+            } catch (Throwable failure) {
+                failed += 1;
+                System.out.printf("not ok - %s%n", check.getKey());
+                failure.printStackTrace();
+            }
+        }
+        System.exit(failed == 0 ? 0 : 1);
+    }
+
+    private static void require(boolean condition, Object message) {
+        if (!condition) throw new AssertionError(message);
+    }
+
+    private static void requireEqual(Object actual, Object expected) {
+        require(Objects.equals(actual, expected), actual + " instead of " + expected);
+    }
+
+    private static void waitFor(String what, Supplier<Boolean> condition) {
+        long deadline = System.currentTimeMillis() + DEADLINE_MS;
+        while (!condition.get()) require(System.currentTimeMillis() < deadline, "waited too long for: " + what);
+    }
+
+    private static void crashAndRestartBroker() throws Exception {
+        System.out.println("request: crash and restart the broker");
+        if (!"done".equals(STDIN.readLine())) throw new Skip("the broker is not ours to kill");
+    }
+
+    private static Map<String, Object> settings(Object... pairs) {
+        Map<String, Object> settings = new HashMap<>(Map.of("bootstrap.servers", address));
+        for (int i = 0; i < pairs.length; i += 2) settings.put((String) pairs[i], pairs[i + 1]);
+        return settings;
+    }
+
+    private static KafkaProducer<byte[], byte[]> producer(Object... pairs) {
+        return new KafkaProducer<>(settings(pairs), new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    private static KafkaConsumer<byte[], byte[]> consumer(String group, Object... pairs) {
+        Map<String, Object> settings = settings(pairs);
+        settings.put("group.id", group);
+        settings.put("auto.offset.reset", "earliest");
+        return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    private static String unique(String prefix) {
+        return prefix + "-" + UUID.randomUUID();
+    }
+
+    private static String createTopic(int partitions, Map<String, String> configs) throws Exception {
+        String topic = unique("java");
+        try (Admin admin = Admin.create(settings())) {
+            admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all().get();
+            waitFor("the partitions", () -> {
+                try {
+                    return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == partitions;
+                } catch (InterruptedException | ExecutionException notYet) {
+                    return false;
+                }
+            });
+        }
+        return topic;
+    }
+
+    private static byte[] utf8(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    private static byte[] randomBytes(int size) {
+        byte[] bytes = new byte[size];
+        new Random().nextBytes(bytes);
+        return bytes;
+    }
+
+    private static List<RecordMetadata> produce(KafkaProducer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records)
+            throws Exception {
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        for (ProducerRecord<byte[], byte[]> record : records) sent.add(producer.send(record));
+        List<RecordMetadata> stored = new ArrayList<>();
+        for (Future<RecordMetadata> one : sent) stored.add(one.get());
+        return stored;
+    }
+
+    private static List<ProducerRecord<byte[], byte[]>> numbered(String topic, int from, int to) {
+        List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
+        for (int i = from; i < to; i += 1) records.add(new ProducerRecord<>(topic, utf8(String.valueOf(i))));
+        return records;
+    }
+
+    private static void pollInto(List<ConsumerRecord<byte[], byte[]>> records, Collection<KafkaConsumer<byte[], byte[]>> from) {
+        for (KafkaConsumer<byte[], byte[]> consumer : from) consumer.poll(Duration.ofMillis(50)).forEach(records::add);
+    }
+
+    private static List<ConsumerRecord<byte[], byte[]>> consume(String topic, int count, String group) {
+        List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(group)) {
+            consumer.subscribe(List.of(topic));
+            waitFor(count + " messages", () -> {
+                pollInto(records, List.of(consumer));
+                return records.size() >= count;
+            });
+        }
+        requireEqual(records.size(), count);
+        return records;
+    }
+
+    private static List<String> values(List<ConsumerRecord<byte[], byte[]>> records) {
+        return records.stream().map(record -> new String(record.value(), StandardCharsets.UTF_8)).toList();
+    }
+
+    private static void codecReturnsWhatWasSent(String codec) throws Exception {
+        String topic = createTopic(1, Map.of());
+        List<ProducerRecord<byte[], byte[]>> sent = new ArrayList<>();
+        for (int i = 0; i < 500; i += 1) {
+            byte[] value = Arrays.copyOf(randomBytes(50), 250);
+            ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(topic, utf8("k" + i), value);
+            record.headers().add("n", utf8(String.valueOf(i))).add("n", utf8("twice")).add("null", null);
+            sent.add(record);
+        }
+        try (KafkaProducer<byte[], byte[]> producer = producer("compression.type", codec)) {
+            produce(producer, sent);
+        }
+        List<ConsumerRecord<byte[], byte[]>> received = consume(topic, 500, unique("group"));
+        for (int i = 0; i < 500; i += 1) {
+            requireEqual(received.get(i).offset(), (long) i);
+            require(Arrays.equals(received.get(i).key(), sent.get(i).key()), "key " + i);
+            require(Arrays.equals(received.get(i).value(), sent.get(i).value()), "value " + i);
+            requireEqual(received.get(i).headers(), sent.get(i).headers());
+        }
+    }
+
+    private static void nullsSurvive() throws Exception {
+        String topic = createTopic(1, Map.of());
+        List<ProducerRecord<byte[], byte[]>> sent = new ArrayList<>();
+        for (byte[] key : new byte[][] {null, {}, {1}}) {
+            for (byte[] value : new byte[][] {null, {}, {2}}) sent.add(new ProducerRecord<>(topic, key, value));
+        }
+        // One partition, so that keyless records do not spread.
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            produce(producer, sent);
+        }
+        List<ConsumerRecord<byte[], byte[]>> received = consume(topic, sent.size(), unique("group"));
+        for (int i = 0; i < sent.size(); i += 1) {
+            require(Arrays.equals(received.get(i).key(), sent.get(i).key()), "key " + i);
+            require(Arrays.equals(received.get(i).value(), sent.get(i).value()), "value " + i);
+        }
+    }
+
+    private static void largeMessagesPass() throws Exception {
+        byte[] one = randomBytes(1_000_000);
+        String stock = createTopic(1, Map.of());
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            produce(producer, List.of(new ProducerRecord<>(stock, one)));
+        }
+        require(Arrays.equals(consume(stock, 1, unique("group")).get(0).value(), one), "1 MB");
+        byte[] sixteen = randomBytes(16 * 1024 * 1024);
+        String large = createTopic(1, Map.of("max.message.bytes", "20000000"));
+        try (KafkaProducer<byte[], byte[]> producer = producer("max.request.size", 20_000_000)) {
+            produce(producer, List.of(new ProducerRecord<>(large, sixteen)));
+        }
+        require(Arrays.equals(consume(large, 1, unique("group")).get(0).value(), sixteen), "16 MB");
+    }
+
+    private static void waitForShares(
+            List<ConsumerRecord<byte[], byte[]>> records, List<KafkaConsumer<byte[], byte[]>> members, List<Integer> shares) {
+        waitFor("shares of " + shares, () -> {
+            pollInto(records, members);
+            return members.stream().map(member -> member.assignment().size()).sorted().toList().equals(shares);
+        });
+    }
+
+    private static void threeMembersShareAndOneLeaves() throws Exception {
+        String topic = createTopic(6, Map.of());
+        String group = unique("group");
+        List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+        List<KafkaConsumer<byte[], byte[]>> members = new ArrayList<>();
+        for (int i = 0; i < 3; i += 1) {
+            members.add(consumer(group));
+            members.get(i).subscribe(List.of(topic));
+        }
+        waitForShares(records, members, List.of(2, 2, 2));
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            for (int partition = 0; partition < 6; partition += 1) {
+                produce(producer, List.of(new ProducerRecord<>(topic, partition, null, utf8("three"))));
+            }
+            waitFor("a message of each partition", () -> {
+                pollInto(records, members);
+                return records.size() >= 6;
+            });
+            members.remove(2).close();
+            waitForShares(records, members, List.of(3, 3));
+            for (int partition = 0; partition < 6; partition += 1) {
+                produce(producer, List.of(new ProducerRecord<>(topic, partition, null, utf8("two"))));
+            }
+            waitFor("a message of each partition", () -> {
+                pollInto(records, members);
+                return values(records).stream().filter("two"::equals).count() == 6;
+            });
+        }
+        members.forEach(KafkaConsumer::close);
+    }
+
+    private static void commitIsWhereTheGroupResumes() throws Exception {
+        String topic = createTopic(1, Map.of());
+        String group = unique("group");
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            produce(producer, numbered(topic, 0, 10));
+        }
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (KafkaConsumer<byte[], byte[]> first = consumer(group, "enable.auto.commit", false)) {
+            first.subscribe(List.of(topic));
+            List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+            waitFor("ten messages", () -> {
+                pollInto(records, List.of(first));
+                return records.size() == 10;
+            });
+            first.commitSync(Map.of(partition, new OffsetAndMetadata(6, "six")));
+            requireEqual(first.committed(java.util.Set.of(partition)).get(partition).metadata(), "six");
+        }
+        requireEqual(values(consume(topic, 4, group)), List.of("6", "7", "8", "9"));
+    }
+
+    private static void offsetsAreFoundByTime() throws Exception {
+        String topic = createTopic(1, Map.of());
+        List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
+        for (int i = 0; i < 10; i += 1) {
+            records.add(new ProducerRecord<>(topic, 0, 1_700_000_000_000L + i * 1000, null, utf8(String.valueOf(i))));
+        }
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            produce(producer, records);
+        }
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(unique("group"))) {
+            OffsetAndTimestamp found = consumer.offsetsForTimes(Map.of(partition, 1_700_000_003_500L)).get(partition);
+            requireEqual(List.of(found.offset(), found.timestamp()), List.of(4L, 1_700_000_004_000L));
+            requireEqual(consumer.beginningOffsets(List.of(partition)).get(partition), 0L);
+            requireEqual(consumer.endOffsets(List.of(partition)).get(partition), 10L);
+            consumer.assign(List.of(partition));
+            consumer.seek(partition, 7);
+            List<ConsumerRecord<byte[], byte[]>> polled = new ArrayList<>();
+            waitFor("three messages", () -> {
+                pollInto(polled, List.of(consumer));
+                return polled.size() == 3;
+            });
+            requireEqual(values(polled), List.of("7", "8", "9"));
+        }
+    }
+
+    private static void requireCause(Class<? extends Throwable> type, Future<?> future) throws Exception {
+        try {
+            future.get();
+            throw new AssertionError("not refused");
+        } catch (ExecutionException refused) {
+            require(type.isInstance(refused.getCause()), refused.getCause());
+        }
+    }
+
+    private static void topicsAreAdministered() throws Exception {
+        String topic = createTopic(2, Map.of("retention.ms", "123456789"));
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        try (Admin admin = Admin.create(settings())) {
+            requireEqual(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value(), "123456789");
+            requireEqual(admin.describeCluster().nodes().get().size(), 1);
+            requireCause(TopicExistsException.class, admin.createTopics(List.of(new NewTopic(topic, 1, (short) 1))).all());
+            admin.deleteTopics(List.of(topic)).all().get();
+            requireCause(UnknownTopicOrPartitionException.class, admin.deleteTopics(List.of(topic)).all());
+        }
+    }
+
+    private static void unknownPartitionIsRefused() throws Exception {
+        String topic = createTopic(1, Map.of());
+        try (KafkaProducer<byte[], byte[]> producer = producer("max.block.ms", 3000)) {
+            produce(producer, numbered(topic, 0, 1));
+            requireCause(TimeoutException.class, producer.send(new ProducerRecord<>(topic, 7, null, utf8("v"))));
+        }
+    }
+
+    private static void oversizedIsRefused() throws Exception {
+        String topic = createTopic(1, Map.of("max.message.bytes", "10000"));
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            requireCause(RecordTooLargeException.class, producer.send(new ProducerRecord<>(topic, randomBytes(20_000))));
+            produce(producer, numbered(topic, 0, 1));
+        }
+        requireEqual(values(consume(topic, 1, unique("group"))), List.of("0"));
+    }
+
+    private static void crashLosesNothing() throws Exception {
+        String topic = createTopic(1, Map.of());
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        try (KafkaProducer<byte[], byte[]> producer = producer()) {
+            for (ProducerRecord<byte[], byte[]> record : numbered(topic, 0, 2000)) sent.add(producer.send(record));
+            sent.get(0).get();
+            crashAndRestartBroker();
+            for (ProducerRecord<byte[], byte[]> record : numbered(topic, 2000, 4000)) sent.add(producer.send(record));
+            for (int i = 0; i < sent.size(); i += 1) requireEqual(sent.get(i).get().offset(), (long) i);
+        }
+        List<String> expected = new ArrayList<>();
+        for (int i = 0; i < 4000; i += 1) expected.add(String.valueOf(i));
+        requireEqual(values(consume(topic, 4000, unique("group"))), expected);
+    }
+}

@@ -1,0 +1,122 @@
+// A broker on a disk in memory that crashes on demand, driven without any protocol. Files and memory are so small that a
+// few hundred messages roll files, evict the arena and need checkpoints.
+import { type Broker, openBroker } from '../../src/broker/broker.ts';
+import type { Message, MessageForm } from '../../src/broker/message.ts';
+import { type AppendOutcome, appendBatch } from '../../src/log/append-batch.ts';
+import type { Log } from '../../src/log/log.ts';
+import { MemoryDisk, MemoryStorage } from '../../src/storage/memory-storage.ts';
+
+/** The stored bytes are the body. */
+const plainForm: MessageForm = {
+  id: 200,
+  decode: (buffer, start, end, timestampMs): Message => ({
+    key: null,
+    body: Buffer.from(buffer.subarray(start, end)),
+    headers: [],
+    timestampMs,
+  }),
+};
+
+const kib = 1024;
+const smallLimits = {
+  walFileBytes: 64 * kib,
+  walBytesMax: 2048 * kib,
+  walReserveBytes: 256 * kib,
+  walGroupBytes: 8 * kib,
+  arenaChunkBytes: 16 * kib,
+  arenaBytes: 64 * kib,
+  readAheadBytes: 8 * kib,
+};
+
+/** Every record stays valid this long. */
+const neverExpires = 0;
+
+/** A commit as the gate saw it. */
+export interface SeenCommit {
+  readonly ticket: number;
+  readonly shard: number;
+  /** Position in the shard's log where it ends. */
+  readonly end: number;
+}
+
+export interface PublishedMessage {
+  readonly body: string;
+  readonly transient: boolean;
+  readonly logs: readonly Log[];
+}
+
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export class Stand {
+  readonly disk = new MemoryDisk();
+  readonly shardCount: number;
+  broker!: Broker;
+  /** Commits since the broker was opened, in order. */
+  commits: SeenCommit[] = [];
+
+  constructor(shardCount: number) {
+    this.shardCount = shardCount;
+  }
+
+  async open(): Promise<void> {
+    this.broker = await openBroker({
+      storage: new MemoryStorage(this.disk),
+      durability: 'sync',
+      shardCount: this.shardCount,
+      walLimits: smallLimits,
+      forms: [plainForm],
+      onFailed: (error) => {
+        throw error;
+      },
+    });
+    const { gate } = this.broker;
+    const commits: SeenCommit[] = [];
+    this.commits = commits;
+    const committed = gate.committed.bind(gate);
+    gate.committed = (shard, end) => {
+      committed(shard, end);
+      commits.push({ ticket: gate.current, shard, end });
+    };
+  }
+
+  /** A power cut, or the end of the process alone. The broker is dead; open() the next one. */
+  crash(seed: number, kind: 'machine' | 'process'): void {
+    if (kind === 'machine') this.disk.crash(seed);
+    else this.disk.killProcess(seed);
+  }
+
+  /** Resolves when all that was committed so far is durable. */
+  durable(): Promise<void> {
+    return this.broker.gate.durableNow();
+  }
+
+  /** The commit with this ticket alone; others before it, in other shards, may not be durable yet. */
+  isDurable(ticket: number, log: Log): boolean {
+    const commit = this.commits.find((each) => each.ticket === ticket);
+    return commit === undefined || commit.end <= log.store.shard.log.durablePosition;
+  }
+
+  /** One commit per shard that has any of the logs. */
+  publish(messages: readonly PublishedMessage[]): void {
+    const builder = this.broker.blockBuilder(this.broker.vhost('/')!);
+    builder.begin(plainForm.id, this.broker.clock.now());
+    for (const { body, transient, logs } of messages) {
+      const bytes = Buffer.from(body);
+      const middle = bytes.length >> 1;
+      builder.beginMessage();
+      builder.piece(bytes, 0, middle);
+      builder.piece(bytes, middle, bytes.length);
+      const message = builder.endMessage();
+      for (const log of logs) builder.deliver(log, message, transient);
+    }
+    builder.commit();
+  }
+
+  appendBatch(log: Log, batch: Buffer): AppendOutcome {
+    return appendBatch(
+      log,
+      { lengthBytes: batch.length, copyTo: (target, at) => void batch.copy(target, at) },
+      { nowMs: this.broker.clock.now(), stampsAppendTime: false, producersExpiredBeforeMs: neverExpires },
+    );
+  }
+}
