@@ -1,5 +1,5 @@
-// Builds what the npm package holds: dist/rosettamq.js (command line), dist/index.js (in-process API), the worker that
-// decompresses batches, and the type declarations. Code is split, so that a command loads what it needs and nothing else.
+// Builds what the npm package holds: dist/rosettamq.js (command line), dist/index.js (in-process API)
+// and the type declarations. Code is split, so that a command loads what it needs and nothing else.
 import { chmod, rm } from 'node:fs/promises';
 import { build } from 'esbuild';
 import ts from 'typescript';
@@ -18,7 +18,6 @@ const bundle = () =>
     entryPoints: {
       rosettamq: 'src/server/main.ts',
       index: 'src/server/broker-process.ts',
-      'decompress-worker': 'src/wire/decompress-worker.ts',
     },
     outdir,
     bundle: true,
@@ -28,8 +27,6 @@ const bundle = () =>
     target: 'node20',
     external,
     banner: { js: banner },
-    // Shared code stands beside the entries: the decompressor looks for its worker in its own directory.
-    chunkNames: 'chunk-[hash]',
     legalComments: 'linked',
     logLevel: 'warning',
   });

@@ -13,7 +13,6 @@ import type { WalLimits } from '../shard/local/wal-limits.ts';
 import { Shard } from '../shard/shard.ts';
 import type { Durability } from '../shard/shard-log.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Decompressor } from '../wire/decompressor.ts';
 import { Access } from './access.ts';
 import { Catalog } from './catalog.ts';
 import { GroupStore } from './groups/group-store.ts';
@@ -64,7 +63,6 @@ export class Broker {
   readonly random: Random;
   /** Committed offsets and memberships of consumer groups. */
   readonly groupStore: GroupStore;
-  readonly decompressor = new Decompressor(limits.batchDecompressedBytesMax);
   /** How stored messages of each form are read. */
   readonly forms: ReadonlyMap<number, MessageForm>;
   readonly #shards: Shard[] = [];
@@ -116,7 +114,7 @@ export class Broker {
       },
       subscribe: (parts, subscriptionId, onUnused) =>
         new Subscription({
-          parts: parts.map((part) => ({ ...part, subscriptionId, forms, decompressor: this.decompressor })),
+          parts: parts.map((part) => ({ ...part, subscriptionId, forms })),
           loop: this.#loop,
           gate: this.gate,
           acks: (log) => this.#ackCollectors.get(log.store)!,
@@ -131,9 +129,11 @@ export class Broker {
   async start(): Promise<void> {
     for (const shard of this.#shards) await shard.open();
     for (const store of this.#stores) {
+      store.endRecovery();
       this.#catalog.skipLogIds(store.highestUnknownLogId);
       this.#catalog.skipSubscriptionIds(store.highestSubscriptionId);
     }
+    this.#catalog.settleStarts();
     for (const [name, state] of this.#catalog.vhosts) {
       this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.random, shardIndex: 0 }));
     }
@@ -249,7 +249,6 @@ export class Broker {
   async close(): Promise<void> {
     this.flushAcks();
     await Promise.all(this.#shards.map((shard) => shard.close()));
-    await this.decompressor[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -39,6 +39,13 @@ export type CatalogChange =
         | LogAddress
         | { readonly topic: string; readonly subscription: number; readonly floors: readonly number[] };
     }
+  /** The subscription had begun above the end of logs that lost what was never durable: it begins here. */
+  | {
+      readonly op: 'subscription-start';
+      readonly vhost: string;
+      readonly name: string;
+      readonly floors: readonly number[];
+    }
   | { readonly op: 'queue-delete'; readonly vhost: string; readonly name: string }
   | {
       readonly op: 'exchange-create';

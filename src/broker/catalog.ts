@@ -5,7 +5,7 @@
  */
 import { BrokerError } from '../core/errors.ts';
 import { logId } from '../core/ids.ts';
-import { AckSet } from '../log/ack-set.ts';
+import type { AckSet } from '../log/ack-set.ts';
 import { builtInSubscription, type Log } from '../log/log.ts';
 import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
 import { type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
@@ -89,6 +89,22 @@ export class Catalog implements StateOwner {
       shard: shardOf(index),
       log: isTransient ? this.#nextTransientLogId++ : this.#nextLogId + index,
     }));
+  }
+
+  /**
+   * All shards are open. A subscription that began at the end of another shard's log stands too high if that shard has
+   * lost its last messages: offsets that come again would pass for settled. It is stored, as they will be there next time.
+   */
+  settleStarts(): void {
+    const changes: CatalogChange[] = [];
+    for (const vhost of this.vhosts.values()) {
+      for (const { name, subscription } of vhost.queues.values()) {
+        if (subscription.parts.every(({ log, acks }) => acks.startFloor <= log.endOffset)) continue;
+        const floors = subscription.parts.map(({ log, acks }) => Math.min(acks.startFloor, log.endOffset));
+        changes.push({ op: 'subscription-start', vhost: vhost.name, name, floors });
+      }
+    }
+    this.commit(changes);
   }
 
   /** Ids up to this one stand in some shard's log, for a log whose creation never became durable. */
@@ -181,6 +197,9 @@ export class Catalog implements StateOwner {
       case 'queue-create':
         this.#createQueue(change, owner);
         return;
+      case 'subscription-start':
+        this.#moveStart(change);
+        return;
       case 'queue-delete':
         this.#deleteQueue(this.#vhost(change.vhost), change.name);
         return;
@@ -263,7 +282,10 @@ export class Catalog implements StateOwner {
       topic = subscribed;
       const { subscription: id, floors } = source;
       this.#nextSubscriptionId = Math.max(this.#nextSubscriptionId, id + 1);
-      const parts = topic.partitions.map((log, index) => ({ log, acks: openAckSet(log, id, floors[index] ?? 0) }));
+      const parts = topic.partitions.map((log, index) => ({
+        log,
+        acks: log.store.addSubscription(log, id, floors[index] ?? 0),
+      }));
       subscription = this.#options.subscribe(parts, id, onUnused);
     } else {
       log = this.#createLog(source, true);
@@ -282,6 +304,13 @@ export class Catalog implements StateOwner {
     const queue = new Queue({ vhost: change.vhost, name: change.name, properties, owner, subscription, log, topic });
     vhost.queues.set(queue.name, queue);
     vhost.routingVersion++;
+  }
+
+  #moveStart({ vhost, name, floors }: Change<'subscription-start'>): void {
+    const parts = this.#vhost(vhost).queues.get(name)?.subscription.parts ?? [];
+    for (const [index, { acks }] of parts.entries()) {
+      if (floors[index]! < acks.startFloor) acks.beginAt(floors[index]!);
+    }
   }
 
   #deleteQueue(vhost: VhostState, name: string): void {
@@ -383,13 +412,3 @@ const queueChange = (queue: Queue): CatalogChange => ({
   arguments: storeArguments(queue.properties.arguments),
   source: queue.log !== undefined ? addressOf(queue.log) : subscriptionSource(queue),
 });
-
-/** The settled offsets of a subscription: those that the log knows from the checkpoint, else all below `floor`. */
-const openAckSet = (log: Log, subscriptionId: number, floor: number): AckSet => {
-  let acks = log.subscriptions.get(subscriptionId);
-  if (acks === undefined) {
-    acks = new AckSet(floor);
-    log.subscriptions.set(subscriptionId, acks);
-  }
-  return acks;
-};

@@ -176,6 +176,9 @@ describe('Kafka to AMQP', { skip }, () => {
     const { received } = await toAmqp(messages, { partitions: 3 });
     const values = received.map(({ content }) => Number(content.toString()));
     assert.equal(new Set(values).size, 90);
+    for (const message of received) {
+      assert.equal(headersOf(message)['x-partition'], Number(message.content.toString()) % 3);
+    }
     for (let partition = 0; partition < 3; partition += 1) {
       const ofPartition = values.filter((value) => value % 3 === partition);
       assert.deepEqual(

@@ -41,6 +41,7 @@ export class KafkajsSession implements AsyncDisposable {
   readonly #address: string;
   readonly #closers: (() => Promise<void>)[] = [];
   readonly #sockets = new Set<Socket>();
+  #closed = false;
 
   constructor(address: string) {
     registerCodecs();
@@ -49,7 +50,7 @@ export class KafkajsSession implements AsyncDisposable {
 
   #kafka(connections: Connections = {}): kafkajs.Kafka {
     const { sockets, refuse } = connections;
-    const restartOnFailure = async (): Promise<boolean> => !refuse?.();
+    const restartOnFailure = async (): Promise<boolean> => !this.#closed && !refuse?.();
     return new kafkajs.Kafka({
       clientId: 'client-test',
       brokers: [this.#address],
@@ -59,7 +60,7 @@ export class KafkajsSession implements AsyncDisposable {
         const socket = connect({ host, port }, onConnect);
         this.#sockets.add(socket);
         sockets?.add(socket);
-        if (refuse?.()) socket.destroy(new Error('crashed'));
+        if (this.#closed || refuse?.()) socket.destroy(new Error('crashed'));
         return socket;
       },
     });
@@ -151,6 +152,7 @@ export class KafkajsSession implements AsyncDisposable {
     const closed = Promise.allSettled(this.#closers.splice(0).map((close) => close()));
     // kafkajs waits for answers that a killed broker took with it: end the connections under what has not closed.
     await within('kafkajs to close', closed, closeDeadlineMs).catch(() => {});
+    this.#closed = true;
     for (const socket of this.#sockets) socket.destroy(new Error('closed'));
     this.#sockets.clear();
   }

@@ -2,6 +2,7 @@
  * A subscription's place in one log: what is settled (durable, in the log's AckSet), what is out, what goes out again and
  * how far the cursor is (soft). Memory is O(in flight).
  */
+import { limits } from '../../core/limits.ts';
 import type { AckSet } from '../../log/ack-set.ts';
 import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../log/batch-header.ts';
 import { type BatchRecord, batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
@@ -18,7 +19,7 @@ import {
 } from '../../log/block.ts';
 import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
-import type { Decompressor } from '../../wire/decompressor.ts';
+import { decompress } from '../../wire/decompress.ts';
 import { batchRecordForm, type MessageForm } from '../message.ts';
 import { Delivery } from './delivery.ts';
 import { OffsetHeap } from './offset-heap.ts';
@@ -55,7 +56,6 @@ export interface PartOptions {
   readonly subscriptionId: number;
   readonly acks: AckSet;
   readonly forms: ReadonlyMap<number, MessageForm>;
-  readonly decompressor: Decompressor;
   /** What was being read is in memory now, or storage failed. */
   readonly onLoaded: (error: Error | undefined) => void;
   /** A message came back. */
@@ -233,18 +233,18 @@ export class SubscriptionPart {
   #openBatch(buffer: Buffer, at: number, offset: number): NextState {
     this.#runEnd = 0;
     this.#runStart = 0;
-    const payload = batchPayload(buffer, at);
     const codec = batchCodec(buffer, at);
     const baseOffset = batchBaseOffset(buffer, at);
     const count = batchLastOffsetDelta(buffer, at) + 1;
     // The records outlive this turn, the arena's memory may not.
     const header = Buffer.from(buffer.subarray(at, at + batchHeaderBytes));
+    const payload = Buffer.from(batchPayload(buffer, at));
     if (codec === 0 && payload.length <= inlineBatchBytes) {
-      this.#opened = openBatch(header, baseOffset, count, Buffer.from(payload));
+      this.#opened = openBatch(header, baseOffset, count, payload);
       return this.#setFromBatch(this.#opened, offset);
     }
     this.#load(
-      this.#options.decompressor.decompress(codec, payload).then(
+      decompress(codec, payload, limits.batchDecompressedBytesMax).then(
         (data) => {
           this.#opened = openBatch(header, baseOffset, count, data);
         },

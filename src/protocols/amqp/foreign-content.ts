@@ -25,8 +25,7 @@ const writer = new MethodWriter();
 const asLongString = (value: HeaderValue): HeaderValue | LongString =>
   Buffer.isBuffer(value) ? new LongString(value) : value;
 
-const writeEntry = (name: string, value: HeaderValue | LongString): void => {
-  writer.shortstr(name);
+const writeValue = (value: HeaderValue | LongString): void => {
   if (value instanceof LongString) {
     writer.octet(0x53);
     writer.longbytes(value.bytes);
@@ -35,9 +34,31 @@ const writeEntry = (name: string, value: HeaderValue | LongString): void => {
   }
 };
 
+const writeEntry = (name: string, value: HeaderValue | LongString): void => {
+  writer.shortstr(name);
+  writeValue(value);
+};
+
+/** Kafka's headers may repeat a name; a table's may not, so their values become an array under it. */
+const writeHeader = (headers: Message['headers'], index: number): void => {
+  const { name } = headers[index]!;
+  const isSame = (other: { name: string }): boolean => other.name === name;
+  if (headers.findIndex(isSame) < index) return;
+  const values = headers.filter(isSame);
+  if (values.length === 1) {
+    writeEntry(name, asLongString(values[0]!.value));
+    return;
+  }
+  writer.shortstr(name);
+  writer.octet(0x41);
+  const array = writer.beginTable();
+  for (const { value } of values) writeValue(asLongString(value));
+  writer.endTable(array);
+};
+
 const writeHeaders = (message: Message, delivery: Delivery, topic: Topic): void => {
   const table = writer.beginTable();
-  for (const { name, value } of message.headers) writeEntry(name, asLongString(value));
+  for (let index = 0; index < message.headers.length; index++) writeHeader(message.headers, index);
   if (message.key !== null) writeEntry(keyHeader, new LongString(message.key));
   if (message.body === null) writeEntry(tombstoneHeader, true);
   if (message.timestampMs !== undefined && message.timestampMs >= 0) {

@@ -7,6 +7,7 @@ import type { Delivery } from '../../broker/queues/delivery.ts';
 import type { Topic } from '../../broker/topic.ts';
 import { amqpFormId, frameEndAt } from './amqp-form.ts';
 import { amqpLimits } from './amqp-limits.ts';
+import { headerOffset } from './content-header.ts';
 import { encodeForeignContent } from './foreign-content.ts';
 import { deliverCode, frameEnd, frameHeaderBytes, frameOverheadBytes, frameType } from './frames.ts';
 import type { SocketOutput } from './socket-output.ts';
@@ -60,12 +61,15 @@ export const writeDelivery = (output: SocketOutput, to: DeliverAddress, delivery
     target[frame + 1] = to.channel >>> 8;
     target[frame + 2] = to.channel;
     const payloadBytes = readUInt32(target, frame + 3);
-    if (payloadBytes + frameOverheadBytes > to.frameBytesMax && target[frame] === frameType.body) {
+    const next = frame + payloadBytes + frameOverheadBytes;
+    // Clients may count on body frames that are full, all but the last: rabbitmq-client computes their number.
+    const isOdd = next < targetEnd ? next - frame !== to.frameBytesMax : next - frame > to.frameBytesMax;
+    if (isOdd && target[frame] === frameType.body) {
       output.advance(methodBytes);
       output.write(reframed(buffer, contentAt, end, to));
       return;
     }
-    frame += payloadBytes + frameOverheadBytes;
+    frame = next;
   }
   output.advance(methodBytes + contentBytes);
 };
@@ -109,21 +113,30 @@ const writeLargeContent = (output: SocketOutput, to: DeliverAddress, delivery: D
   output.view.setUint16(at + 1, to.channel);
   output.advance(headerBytes);
   const pieceBytesMax = to.frameBytesMax - frameOverheadBytes;
+  let remaining = bodyBytesOf(buffer, contentAt);
+  let room = 0;
   for (let frame = bodyAt; frame < end; ) {
     const next = frameEndAt(buffer, frame);
-    for (let from = frame + frameHeaderBytes; from < next - 1; from += pieceBytesMax) {
-      const pieceEnd = Math.min(next - 1, from + pieceBytesMax);
-      const position = output.reserve(frameHeaderBytes);
-      writeFrameHeader(output.view, position, to.channel, pieceEnd - from);
-      output.advance(frameHeaderBytes);
-      output.reference(chunk, buffer.subarray(from, pieceEnd));
-      const endPosition = output.reserve(1);
-      output.buffer[endPosition] = frameEnd;
-      output.advance(1);
+    for (let from = frame + frameHeaderBytes; from < next - 1; ) {
+      if (room === 0) {
+        room = Math.min(pieceBytesMax, remaining);
+        writeFrameHeader(output.view, output.reserve(frameHeaderBytes), to.channel, room);
+        output.advance(frameHeaderBytes);
+      }
+      const bytes = Math.min(room, next - 1 - from);
+      output.reference(chunk, buffer.subarray(from, from + bytes));
+      from += bytes;
+      room -= bytes;
+      remaining -= bytes;
+      if (room === 0) output.write(endOctet);
     }
     frame = next;
   }
 };
+
+const bodyBytesOf = (buffer: Buffer, headerFrameAt: number): number =>
+  readUInt32(buffer, headerFrameAt + headerOffset.bodySizeHigh) * 4294967296 +
+  readUInt32(buffer, headerFrameAt + headerOffset.bodySizeLow);
 
 const writeFrameHeader = (view: DataView, at: number, channel: number, payloadBytes: number): void => {
   view.setUint8(at, frameType.body);
@@ -154,26 +167,28 @@ export const copyContent = (delivery: Delivery, to: ContentAddress): ContentCopy
   return { names, content: reframed(buffer, contentAt, end, to) };
 };
 
-/** Header and body frames for another channel, split anew where a frame is too large. */
+/** Header and body frames for another channel, the body cut anew. */
 const reframed = (buffer: Buffer, contentAt: number, end: number, to: ContentAddress): Buffer => {
-  const pieceBytesMax = to.frameBytesMax - frameOverheadBytes;
-  const parts: Buffer[] = [];
-  for (let frame = contentAt; frame < end; ) {
+  const bodyAt = frameEndAt(buffer, contentAt);
+  const payloads: Buffer[] = [];
+  for (let frame = bodyAt; frame < end; ) {
     const next = frameEndAt(buffer, frame);
-    const payload = buffer.subarray(frame + frameHeaderBytes, next - 1);
-    const type = buffer[frame]!;
-    const stepBytes = type === frameType.body ? pieceBytesMax : payload.length;
-    for (let from = 0; from < payload.length; from += stepBytes) {
-      parts.push(...frameAround(type, to.channel, payload.subarray(from, Math.min(payload.length, from + stepBytes))));
-    }
+    payloads.push(buffer.subarray(frame + frameHeaderBytes, next - 1));
     frame = next;
+  }
+  const body = Buffer.concat(payloads);
+  const header = buffer.subarray(contentAt + frameHeaderBytes, bodyAt - 1);
+  const parts: Buffer[] = frameAround(frameType.header, to.channel, header);
+  const pieceBytesMax = to.frameBytesMax - frameOverheadBytes;
+  for (let from = 0; from < body.length; from += pieceBytesMax) {
+    parts.push(...frameAround(frameType.body, to.channel, body.subarray(from, from + pieceBytesMax)));
   }
   return Buffer.concat(parts);
 };
 
 const endOctet = Buffer.from([frameEnd]);
 
-const frameAround = (type: number, channel: number, payload: Buffer): [Buffer, Buffer, Buffer] => {
+const frameAround = (type: number, channel: number, payload: Buffer): Buffer[] => {
   const header = Buffer.allocUnsafe(frameHeaderBytes);
   header[0] = type;
   header.writeUInt16BE(channel, 1);

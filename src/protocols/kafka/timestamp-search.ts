@@ -3,6 +3,7 @@
  * Times of producers need not ascend, so every entry that may hold an answer is looked at, in order.
  */
 import type { Broker } from '../../broker/broker.ts';
+import { limits } from '../../core/limits.ts';
 import {
   batchAttribute,
   batchAttributes,
@@ -14,6 +15,7 @@ import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-re
 import { blockTimestamp, runDistance, runFirstOffset, runIndex } from '../../log/block.ts';
 import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
+import { decompress } from '../../wire/decompress.ts';
 import { kafkaLimits } from './kafka-limits.ts';
 import { messageTimestamp, runMessages } from './render-block.ts';
 
@@ -76,7 +78,7 @@ const readTimes = async (log: Log, offset: number, broker: Broker): Promise<Foun
       continue;
     }
     const { chunk, at, isBatch } = reader;
-    return isBatch ? await batchTimes(chunk.buffer, at, broker) : runTimes(chunk.buffer, at, broker);
+    return isBatch ? await batchTimes(chunk.buffer, at) : runTimes(chunk.buffer, at, broker);
   }
   return undefined;
 };
@@ -90,21 +92,18 @@ const runTimes = (buffer: Buffer, run: number, broker: Broker): FoundRecord[] =>
   }));
 };
 
-const batchTimes = async (buffer: Buffer, batch: number, broker: Broker): Promise<FoundRecord[] | undefined> => {
+const batchTimes = async (buffer: Buffer, batch: number): Promise<FoundRecord[] | undefined> => {
   const baseOffset = batchBaseOffset(buffer, batch);
   if ((batchAttributes(buffer, batch) & batchAttribute.logAppendTime) !== 0) {
     return [{ offset: baseOffset, timestampMs: batchMaxTimestamp(buffer, batch) }];
   }
-  // The arena's memory may be used anew while a worker decompresses.
+  // The arena's memory may be used anew while the records are decompressed.
   const header = Buffer.from(buffer.subarray(batch, batch + batchHeaderBytes));
   const codec = batchCodec(buffer, batch);
-  const payload = batchPayload(buffer, batch);
+  const payload = Buffer.from(batchPayload(buffer, batch));
   try {
-    const records = decodeBatchRecords(
-      header,
-      0,
-      codec === 0 ? payload : await broker.decompressor.decompress(codec, payload),
-    );
+    const data = await decompress(codec, payload, limits.batchDecompressedBytesMax);
+    const records = decodeBatchRecords(header, 0, data);
     return records.map(({ offsetDelta, timestampMs }) => ({ offset: baseOffset + offsetDelta, timestampMs }));
   } catch {
     // Its producer damaged it; the batch as a whole still has a time.

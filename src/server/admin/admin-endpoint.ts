@@ -7,8 +7,6 @@ import { hostname } from 'node:os';
 import type { Broker } from '../../broker/broker.ts';
 import type { MessageForm } from '../../broker/message.ts';
 import { BrokerError } from '../../core/errors.ts';
-import { limits } from '../../core/limits.ts';
-import { Decompressor } from '../../wire/decompressor.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logger.ts';
 import { version } from '../version.ts';
@@ -64,7 +62,6 @@ const toAdminError = (error: unknown): AdminError => ({
 export class AdminEndpoint {
   readonly #options: AdminEndpointOptions;
   readonly #forms: ReadonlyMap<number, MessageForm>;
-  readonly #decompressor = new Decompressor(limits.batchDecompressedBytesMax);
   readonly #sockets = new Set<Socket>();
 
   constructor(options: AdminEndpointOptions) {
@@ -85,7 +82,6 @@ export class AdminEndpoint {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.cutConnections();
-    await this.#decompressor[Symbol.asyncDispose]();
   }
 
   async #serve(socket: Socket): Promise<void> {
@@ -200,7 +196,7 @@ export class AdminEndpoint {
     const broker = this.#requireBroker();
     const vhost = defaultVhost(broker);
     const queue = vhost.queue(request.name);
-    const read = { request, output, forms: this.#forms, decompressor: this.#decompressor };
+    const read = { request, output, forms: this.#forms };
     if (queue === undefined) {
       const topic = vhost.topic(request.name);
       if (topic === undefined) throw new BrokerError('not-found', `there is no topic or queue '${request.name}'`);

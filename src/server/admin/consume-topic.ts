@@ -3,7 +3,6 @@ import type { MessageForm } from '../../broker/message.ts';
 import type { Topic } from '../../broker/topic.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Log } from '../../log/log.ts';
-import type { Decompressor } from '../../wire/decompressor.ts';
 import type { ConsumeControl, ConsumeRequest } from './admin-protocol.ts';
 import type { ConsumeOutput } from './consume-output.ts';
 import { LogCursor } from './log-cursor.ts';
@@ -14,7 +13,6 @@ export interface TopicReading {
   readonly request: ConsumeRequest;
   readonly output: ConsumeOutput;
   readonly forms: ReadonlyMap<number, MessageForm>;
-  readonly decompressor: Decompressor;
 }
 
 interface PartitionReading {
@@ -41,7 +39,7 @@ export class TopicConsumeSession {
   /** @throws BrokerError 'invalid-argument' */
   constructor(options: TopicReading) {
     this.#options = options;
-    const { topic, request, forms, decompressor } = options;
+    const { topic, request, forms } = options;
     const { partition } = request;
     if (partition !== undefined && topic.partitions[partition] === undefined) {
       throw new BrokerError(
@@ -52,7 +50,7 @@ export class TopicConsumeSession {
     this.#left = request.count ?? Number.POSITIVE_INFINITY;
     this.#readings = topic.partitions.flatMap((log, index) => {
       if (partition !== undefined && partition !== index) return [];
-      const cursor = new LogCursor(log, startOffset(log, request.offset), forms, decompressor);
+      const cursor = new LogCursor(log, startOffset(log, request.offset), forms);
       return [{ partition: index, cursor, end: log.durableEnd }];
     });
   }

@@ -3,6 +3,7 @@
  * log is passed over.
  */
 import type { Message, MessageForm } from '../../broker/message.ts';
+import { limits } from '../../core/limits.ts';
 import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../log/batch-header.ts';
 import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
 import {
@@ -18,7 +19,7 @@ import {
 } from '../../log/block.ts';
 import { builtInSubscription, type Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
-import type { Decompressor } from '../../wire/decompressor.ts';
+import { decompress } from '../../wire/decompress.ts';
 
 export interface PlacedMessage {
   readonly offset: number;
@@ -34,14 +35,12 @@ export class LogCursor {
   offset: number;
   readonly #reader: LogReader;
   readonly #forms: ReadonlyMap<number, MessageForm>;
-  readonly #decompressor: Decompressor;
 
-  constructor(log: Log, offset: number, forms: ReadonlyMap<number, MessageForm>, decompressor: Decompressor) {
+  constructor(log: Log, offset: number, forms: ReadonlyMap<number, MessageForm>) {
     this.log = log;
     this.offset = offset;
     this.#reader = new LogReader(log);
     this.#forms = forms;
-    this.#decompressor = decompressor;
   }
 
   /** Some messages from `offset` on, in order; none at the end of what is durable. */
@@ -78,9 +77,9 @@ export class LogCursor {
     // The arena's memory may be used again while the batch is decompressed.
     const header = Buffer.from(chunk.buffer.subarray(at, at + batchHeaderBytes));
     const codec = batchCodec(chunk.buffer, at);
-    const payload = batchPayload(chunk.buffer, at);
+    const payload = Buffer.from(batchPayload(chunk.buffer, at));
     try {
-      const data = codec === 0 ? Buffer.from(payload) : await this.#decompressor.decompress(codec, payload);
+      const data = await decompress(codec, payload, limits.batchDecompressedBytesMax);
       return decodeBatchRecords(header, 0, data).map(({ offsetDelta, key, value, headers, timestampMs }) => ({
         offset: baseOffset + offsetDelta,
         message: { key, body: value, headers, timestampMs },
