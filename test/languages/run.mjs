@@ -1,13 +1,15 @@
 // The second client suite: confluent-kafka and pika (Python), kafka-clients (Java), franz-go and amqp091-go (Go).
-// Installs what they need below .cache/languages, gives each program a broker of its own (or the real peers at
-// ROSETTAMQ_TEST_KAFKA and ROSETTAMQ_TEST_AMQP), and counts the checks that the programs report.
+// `npm run test:languages -- pika franz-go` runs only those. Installs what they need below .cache/languages, gives each
+// program a broker of its own (or the real peers at ROSETTAMQ_TEST_KAFKA and ROSETTAMQ_TEST_AMQP), and counts the checks
+// that the programs report.
 //
 // A program prints one line a check, `ok - …`, `skip - …` or `not ok - …`, and may print restartRequest: the broker is
 // then killed with SIGKILL and started again on the same ports and data, and the program gets `done` on its stdin
 // (`unavailable` where the broker is a peer).
 import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,10 +19,13 @@ const root = join(import.meta.dirname, '../..');
 const here = import.meta.dirname;
 const cache = join(root, '.cache/languages');
 const restartRequest = 'request: crash and restart the broker';
+const copyDependencies = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
 const programTimeoutMs = 150_000;
 const installTimeoutMs = 400_000;
 const readyTimeoutMs = 20_000;
 const exitTimeoutMs = 10_000;
+
+const named = process.argv.slice(2);
 
 const peers = { kafka: process.env.ROSETTAMQ_TEST_KAFKA, amqp: process.env.ROSETTAMQ_TEST_AMQP };
 const againstPeers = peers.kafka !== undefined && peers.amqp !== undefined;
@@ -29,7 +34,14 @@ const execute = promisify(execFile);
 
 /** @param {string} command @param {string[]} args @param {string} [cwd] */
 const install = async (command, args, cwd = here) => {
-  await execute(command, args, { cwd, timeout: installTimeoutMs, maxBuffer: 2 ** 24 });
+  try {
+    await execute(command, args, { cwd, timeout: installTimeoutMs, maxBuffer: 2 ** 24 });
+  } catch (error) {
+    const isMissing = /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT';
+    throw isMissing
+      ? new Error(`${command} is missing: this suite needs python3, javac, mvn and go on the PATH`)
+      : error;
+  }
 };
 
 const installPython = async () => {
@@ -39,11 +51,15 @@ const installPython = async () => {
   await install(python, ['-m', 'pip', 'install', '--quiet', '-r', join(here, 'python/requirements.txt')]);
 };
 
+const pom = join(here, 'java/pom.xml');
+const libs = join(cache, 'java', createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 16));
+const classes = join(cache, 'java/classes');
+
 const installJava = async () => {
-  const [libs, classes] = [join(cache, 'java/libs'), join(cache, 'java/classes')];
   if (!existsSync(libs)) {
-    const goal = 'dependency:copy-dependencies';
-    await install('mvn', ['-q', '-B', '-f', join(here, 'java/pom.xml'), goal, `-DoutputDirectory=${libs}`]);
+    const partial = `${libs}-partial`;
+    await install('mvn', ['-q', '-B', '-f', pom, copyDependencies, `-DoutputDirectory=${partial}`]);
+    renameSync(partial, libs);
   }
   await install('javac', ['-cp', join(libs, '*'), '-d', classes, join(here, 'java/KafkaClient.java')]);
 };
@@ -51,7 +67,7 @@ const installJava = async () => {
 const installGo = () => install('go', ['build', '-o', `${join(cache, 'go')}/`, './kafka', './amqp'], join(here, 'go'));
 
 const python = join(cache, 'venv/bin/python');
-const classPath = [join(cache, 'java/libs/*'), join(cache, 'java/classes')].join(delimiter);
+const classPath = [join(libs, '*'), classes].join(delimiter);
 
 const suites = [
   {
@@ -182,9 +198,17 @@ const runProgram = async ({ name, command }) => {
   }
 };
 
-mkdirSync(join(cache, 'java/classes'), { recursive: true });
+mkdirSync(classes, { recursive: true });
 mkdirSync(join(cache, 'go'), { recursive: true });
-for (const suite of suites) {
+/** Of the suites, what the command line names; everything where it names nothing. @type {typeof suites} */
+const chosen = suites
+  .map((suite) => ({
+    ...suite,
+    programs: suite.programs.filter(({ name }) => named.length === 0 || named.includes(name)),
+  }))
+  .filter(({ programs }) => programs.length > 0);
+
+for (const suite of chosen) {
   try {
     const startedAt = performance.now();
     await suite.install();

@@ -11,12 +11,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.function.Supplier;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -24,12 +27,23 @@ import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.TopicCollection;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.GroupIdNotFoundException;
+import org.apache.kafka.common.errors.GroupNotEmptyException;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
+import org.apache.kafka.common.errors.InvalidReplicationFactorException;
+import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.TransactionalIdAuthorizationException;
+import org.apache.kafka.common.errors.UnknownTopicIdException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -57,12 +71,18 @@ public final class KafkaClient {
         }
         checks.put("null and empty keys and values survive", KafkaClient::nullsSurvive);
         checks.put("1 MB passes, 16 MB where allowed", KafkaClient::largeMessagesPass);
-        checks.put("three members share and one leaves", KafkaClient::threeMembersShareAndOneLeaves);
+        for (String assignor : List.of("RangeAssignor", "CooperativeStickyAssignor")) {
+            checks.put("three members share, one leaves and one crashes: " + assignor, () -> threeMembersShareAndTheyGo(assignor));
+        }
+        checks.put("a static member comes back to what it had", KafkaClient::staticMemberComesBack);
         checks.put("a commit is where the group resumes", KafkaClient::commitIsWhereTheGroupResumes);
         checks.put("offsets are found by time", KafkaClient::offsetsAreFoundByTime);
         checks.put("topics are described, refused twice and deleted", KafkaClient::topicsAreAdministered);
+        checks.put("groups are described, moved and deleted", KafkaClient::groupsAreAdministered);
         checks.put("an unknown partition is refused", KafkaClient::unknownPartitionIsRefused);
         checks.put("an oversized message is refused and the next is taken", KafkaClient::oversizedIsRefused);
+        checks.put("a transactional id is refused for good and quickly", KafkaClient::transactionsAreRefused);
+        checks.put("what is not supported is refused as such", KafkaClient::unsupportedIsRefused);
         checks.put("a crash of the broker loses and doubles nothing", KafkaClient::crashLosesNothing);
         int failed = 0;
         for (Map.Entry<String, Check> check : checks.entrySet()) {
@@ -97,6 +117,11 @@ public final class KafkaClient {
     private static void crashAndRestartBroker() throws Exception {
         System.out.println("request: crash and restart the broker");
         if (!"done".equals(STDIN.readLine())) throw new Skip("the broker is not ours to kill");
+    }
+
+    /** Skips a check of a limit of this broker where a real peer runs instead. */
+    private static void onlyOurs(String reason) {
+        if (System.getenv("ROSETTAMQ_TEST_KAFKA") != null) throw new Skip(reason);
     }
 
     private static Map<String, Object> settings(Object... pairs) {
@@ -242,34 +267,66 @@ public final class KafkaClient {
         });
     }
 
-    private static void threeMembersShareAndOneLeaves() throws Exception {
+    private static void threeMembersShareAndTheyGo(String assignor) throws Exception {
         String topic = createTopic(6, Map.of());
         String group = unique("group");
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
         List<KafkaConsumer<byte[], byte[]>> members = new ArrayList<>();
         for (int i = 0; i < 3; i += 1) {
-            members.add(consumer(group));
+            members.add(
+                    consumer(
+                            group,
+                            "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor,
+                            "session.timeout.ms", 6000,
+                            "heartbeat.interval.ms", 300));
             members.get(i).subscribe(List.of(topic));
         }
         waitForShares(records, members, List.of(2, 2, 2));
         try (KafkaProducer<byte[], byte[]> producer = producer()) {
-            for (int partition = 0; partition < 6; partition += 1) {
-                produce(producer, List.of(new ProducerRecord<>(topic, partition, null, utf8("three"))));
-            }
-            waitFor("a message of each partition", () -> {
-                pollInto(records, members);
-                return records.size() >= 6;
-            });
+            requireOneOfEachPartition(producer, topic, records, members, "three");
             members.remove(2).close();
             waitForShares(records, members, List.of(3, 3));
-            for (int partition = 0; partition < 6; partition += 1) {
-                produce(producer, List.of(new ProducerRecord<>(topic, partition, null, utf8("two"))));
-            }
-            waitFor("a message of each partition", () -> {
-                pollInto(records, members);
-                return values(records).stream().filter("two"::equals).count() == 6;
-            });
+            requireOneOfEachPartition(producer, topic, records, members, "two");
+            members.remove(1).close(CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP));
+            waitForShares(records, members, List.of(6));
+            requireOneOfEachPartition(producer, topic, records, members, "one");
         }
+        members.forEach(KafkaConsumer::close);
+    }
+
+    private static void requireOneOfEachPartition(
+            KafkaProducer<byte[], byte[]> producer,
+            String topic,
+            List<ConsumerRecord<byte[], byte[]>> records,
+            List<KafkaConsumer<byte[], byte[]>> members,
+            String value)
+            throws Exception {
+        for (int partition = 0; partition < 6; partition += 1) {
+            produce(producer, List.of(new ProducerRecord<>(topic, partition, null, utf8(value))));
+        }
+        waitFor("a message of each partition", () -> {
+            pollInto(records, members);
+            return values(records).stream().filter(value::equals).count() == 6;
+        });
+    }
+
+    private static void staticMemberComesBack() throws Exception {
+        String topic = createTopic(2, Map.of());
+        String group = unique("group");
+        List<KafkaConsumer<byte[], byte[]>> members = new ArrayList<>();
+        for (String instance : List.of("a", "b")) {
+            members.add(consumer(group, "group.instance.id", instance, "heartbeat.interval.ms", 300));
+            members.get(members.size() - 1).subscribe(List.of(topic));
+        }
+        waitForShares(new ArrayList<>(), members, List.of(1, 1));
+        Set<TopicPartition> had = members.get(1).assignment();
+        int generation = members.get(0).groupMetadata().generationId();
+        members.remove(1).close();
+        members.add(consumer(group, "group.instance.id", "b", "heartbeat.interval.ms", 300));
+        members.get(1).subscribe(List.of(topic));
+        waitForShares(new ArrayList<>(), members, List.of(1, 1));
+        requireEqual(members.get(1).assignment(), had);
+        requireEqual(members.get(1).groupMetadata().generationId(), generation);
         members.forEach(KafkaConsumer::close);
     }
 
@@ -288,7 +345,7 @@ public final class KafkaClient {
                 return records.size() == 10;
             });
             first.commitSync(Map.of(partition, new OffsetAndMetadata(6, "six")));
-            requireEqual(first.committed(java.util.Set.of(partition)).get(partition).metadata(), "six");
+            requireEqual(first.committed(Set.of(partition)).get(partition).metadata(), "six");
         }
         requireEqual(values(consume(topic, 4, group)), List.of("6", "7", "8", "9"));
     }
@@ -334,9 +391,74 @@ public final class KafkaClient {
         try (Admin admin = Admin.create(settings())) {
             requireEqual(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value(), "123456789");
             requireEqual(admin.describeCluster().nodes().get().size(), 1);
-            requireCause(TopicExistsException.class, admin.createTopics(List.of(new NewTopic(topic, 1, (short) 1))).all());
-            admin.deleteTopics(List.of(topic)).all().get();
+            require(admin.listTopics().names().get().contains(topic), "not listed");
+            requireCause(TopicExistsException.class, create(admin, new NewTopic(topic, 1, (short) 1)));
+            requireCause(InvalidTopicException.class, create(admin, new NewTopic("no blanks", 1, (short) 1)));
+            requireCause(InvalidReplicationFactorException.class, create(admin, new NewTopic(unique("java"), 1, (short) 3)));
+            NewTopic misspelt = new NewTopic(unique("java"), 1, (short) 1).configs(Map.of("no.such.config", "1"));
+            requireCause(InvalidConfigurationException.class, create(admin, misspelt));
+            TopicCollection byId = TopicCollection.ofTopicIds(List.of(topicId(admin, topic)));
+            requireEqual(admin.describeTopics(byId).allTopicIds().get().values().iterator().next().name(), topic);
+            admin.deleteTopics(byId).all().get();
+            requireCause(UnknownTopicIdException.class, admin.deleteTopics(byId).all());
             requireCause(UnknownTopicOrPartitionException.class, admin.deleteTopics(List.of(topic)).all());
+            requireCause(UnknownTopicOrPartitionException.class, admin.describeConfigs(List.of(resource)).all());
+        }
+    }
+
+    private static Future<?> create(Admin admin, NewTopic topic) {
+        return admin.createTopics(List.of(topic)).all();
+    }
+
+    private static Uuid topicId(Admin admin, String topic) throws Exception {
+        return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).topicId();
+    }
+
+    private static void groupsAreAdministered() throws Exception {
+        String topic = createTopic(1, Map.of());
+        String group = unique("group");
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (Admin admin = Admin.create(settings())) {
+            try (KafkaConsumer<byte[], byte[]> consumer = consumer(group)) {
+                consumer.subscribe(List.of(topic));
+                waitForShares(new ArrayList<>(), List.of(consumer), List.of(1));
+                var described = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+                requireEqual(List.of(described.groupState(), described.members().size()), List.of(GroupState.STABLE, 1));
+                require(admin.listGroups().all().get().stream().anyMatch(one -> one.groupId().equals(group)), "not listed");
+                requireCause(GroupNotEmptyException.class, admin.deleteConsumerGroups(List.of(group)).all());
+            }
+            admin.alterConsumerGroupOffsets(group, Map.of(partition, new OffsetAndMetadata(5))).all().get();
+            requireEqual(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(partition).offset(), 5L);
+            admin.deleteConsumerGroups(List.of(group)).all().get();
+            requireCause(GroupIdNotFoundException.class, admin.deleteConsumerGroups(List.of(group)).all());
+        }
+    }
+
+    private static void transactionsAreRefused() {
+        onlyOurs("transactions are not supported yet");
+        long started = System.currentTimeMillis();
+        try (KafkaProducer<byte[], byte[]> producer = producer("transactional.id", unique("transaction"))) {
+            producer.initTransactions();
+            throw new AssertionError("not refused");
+        } catch (TransactionalIdAuthorizationException refused) {
+            require(System.currentTimeMillis() - started < 5000, "after " + (System.currentTimeMillis() - started) + " ms");
+        }
+    }
+
+    private static void unsupportedIsRefused() throws Exception {
+        onlyOurs("Kafka does all of this");
+        String topic = createTopic(1, Map.of());
+        try (Admin admin = Admin.create(settings())) {
+            requireCause(UnsupportedVersionException.class, admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(2))).all());
+        }
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(unique("group"), "group.protocol", "consumer")) {
+            consumer.subscribe(List.of(topic));
+            waitFor("the refusal", () -> {
+                consumer.poll(Duration.ofMillis(50));
+                return false;
+            });
+        } catch (UnsupportedVersionException refused) {
+            // As it should be.
         }
     }
 

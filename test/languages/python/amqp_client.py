@@ -3,16 +3,18 @@
 import os
 import signal
 import sys
+import time
 
 import pika
 from pika.exceptions import (
     AMQPConnectionError,
     ChannelClosedByBroker,
+    ConnectionClosedByBroker,
     ProbableAuthenticationError,
     UnroutableError,
 )
 
-from checks import crash_and_restart_broker, run, unique, wait_for
+from checks import crash_and_restart_broker, only_ours, run, unique, wait_for
 
 URL = sys.argv[2]
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
@@ -31,9 +33,10 @@ def durable_queue(channel):
     return queue
 
 
-def collect(connection, channel, queue, **options):
+def collect(connection, channel, queue, consumers=1, **options):
     messages = []
-    channel.basic_consume(queue, lambda _, method, properties, body: messages.append((method, properties, body)), **options)
+    for _ in range(consumers):
+        channel.basic_consume(queue, lambda _, *message: messages.append(message), **options)
 
     def wait_for_count(count):
         def enough():
@@ -46,15 +49,17 @@ def collect(connection, channel, queue, **options):
     return wait_for_count
 
 
-def refused(code, text, action):
+def refused(code, text, action, error=ChannelClosedByBroker):
+    """The action, given a channel, ends it (or the connection, with that error), with exactly this code and text."""
     connection, channel = connect()
     try:
         action(channel)
         raise AssertionError("not refused")
-    except ChannelClosedByBroker as error:
-        assert (error.reply_code, error.reply_text) == (code, text), error
+    except error as refusal:
+        assert (refusal.reply_code, refusal.reply_text) == (code, text), refusal
     finally:
-        connection.close()
+        if connection.is_open:
+            connection.close()
 
 
 def confirmed_messages_come_back_with_their_properties():
@@ -147,16 +152,64 @@ def what_a_dead_consumer_held_goes_to_the_next():
     connection.close()
 
 
+def many_consumers_take_turns():
+    connection, channel = connect()
+    queue = durable_queue(channel)
+    wait_for_count = collect(connection, channel, queue, consumers=100, auto_ack=True)
+    for i in range(1000):
+        channel.basic_publish("", queue, str(i), PERSISTENT)
+    messages = wait_for_count(1000)
+    assert sorted(int(body) for _, _, body in messages) == list(range(1000))
+    by_consumer = {}
+    for method, _, _ in messages:
+        by_consumer[method.consumer_tag] = by_consumer.get(method.consumer_tag, 0) + 1
+    assert set(by_consumer.values()) == {10}, by_consumer
+    channel.queue_delete(queue)
+    connection.close()
+
+
+def a_consumer_hears_that_its_queue_was_deleted():
+    connection, channel = connect()
+    queue, cancelled = durable_queue(channel), []
+    channel.add_on_cancel_callback(lambda frame: cancelled.append(frame.method.consumer_tag))
+    tag = channel.basic_consume(queue, lambda *_: None)
+    other, other_channel = connect()
+    other_channel.queue_delete(queue)
+    other.close()
+    wait_for("the cancel", lambda: connection.process_data_events(time_limit=0.05) or cancelled)
+    assert cancelled == [tag]
+    connection.close()
+
+
+def heartbeats_keep_an_idle_connection():
+    parameters = pika.URLParameters(URL)
+    parameters.heartbeat = 1
+    connection = pika.BlockingConnection(parameters)
+    channel = connection.channel()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        connection.process_data_events(time_limit=0.1)
+    assert channel.queue_declare("", exclusive=True).method.message_count == 0
+    connection.close()
+
+
 def exchanges_route():
     connection, channel = connect()
-    exchange = unique("topic")
-    channel.exchange_declare(exchange, "topic")
-    queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.queue_bind(queue, exchange, "a.*.c")
-    for key in ("a.b.c", "a.c", "a.x.c"):
-        channel.basic_publish(exchange, key, key)
-    assert [channel.basic_get(queue, auto_ack=True)[2] for _ in range(2)] == [b"a.b.c", b"a.x.c"]
-    channel.exchange_delete(exchange)
+    for kind, key, arguments, sent, routed in (
+        ("direct", "a", None, [("a", {}), ("b", {})], [b"a"]),
+        ("fanout", "", None, [("a", {}), ("b", {})], [b"a", b"b"]),
+        ("topic", "a.*.c", None, [("a.b.c", {}), ("a.c", {}), ("a.x.c", {})], [b"a.b.c", b"a.x.c"]),
+        ("headers", "", {"x-match": "all", "n": 1}, [("a", {"n": 1}), ("b", {"n": 2})], [b"a"]),
+    ):
+        exchange = unique(kind)
+        channel.exchange_declare(exchange, kind)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, exchange, key, arguments)
+        for routing_key, headers in sent:
+            channel.basic_publish(exchange, routing_key, routing_key, pika.BasicProperties(headers=headers))
+        assert [channel.basic_get(queue, auto_ack=True)[2] for _ in routed] == routed, kind
+        assert channel.basic_get(queue)[0] is None, kind
+        channel.exchange_delete(exchange)
     connection.close()
 
 
@@ -164,12 +217,35 @@ def refusals_have_their_code_and_text():
     none = unique("none")
     refused(404, f"NOT_FOUND - no queue '{none}' in vhost '/'", lambda c: c.queue_declare(none, passive=True))
     refused(406, "PRECONDITION_FAILED - unknown delivery tag 5", lambda c: (c.basic_ack(5), c.queue_declare("", exclusive=True)))
+    refused(404, f"NOT_FOUND - no exchange '{none}' in vhost '/'", lambda c: c.exchange_declare(none, passive=True))
+    refused(404, f"NOT_FOUND - no exchange '{none}' in vhost '/'", lambda c: c.basic_publish(none, "k", b"v"))
+    refused(404, f"NOT_FOUND - no queue '{none}' in vhost '/'", lambda c: c.basic_consume(none, print))
+    refused(406, f"PRECONDITION_FAILED - unknown exchange type '{none}'", lambda c: c.exchange_declare(none, none))
     connection, channel = connect()
-    queue = durable_queue(channel)
+    queue, exclusive = durable_queue(channel), channel.queue_declare(unique("exclusive"), exclusive=True).method.queue
     text = f"PRECONDITION_FAILED - inequivalent arg 'durable' for queue '{queue}' in vhost '/': received 'false' but current is 'true'"
     refused(406, text, lambda c: c.queue_declare(queue, durable=False))
+    text = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'amq.direct' in vhost '/': received 'fanout' but current is 'direct'"
+    refused(406, text, lambda c: c.exchange_declare("amq.direct", "fanout", durable=True))
+    text = (
+        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{exclusive}' in vhost '/'. It could be originally "
+        "declared on another connection or the exclusive property value does not match that of the original declaration."
+    )
+    refused(405, text, lambda c: c.queue_declare(exclusive, exclusive=True))
+    channel.basic_consume(queue, print, exclusive=True)
+    text = f"ACCESS_REFUSED - queue '{queue}' in vhost '/' in exclusive use"
+    refused(403, text, lambda c: c.basic_consume(queue, print))
+    text = "PRECONDITION_FAILED - message size 16777217 is larger than configured max size 16777216"
+    refused(406, text, lambda c: c.basic_publish("", queue, bytes(16 * 1024 * 1024 + 1)))
     channel.queue_delete(queue)
     connection.close()
+
+
+def what_is_not_supported_is_refused_as_such():
+    refused(540, "NOT_IMPLEMENTED - prefetch_size!=0 (1)", lambda c: c.basic_qos(prefetch_size=1), ConnectionClosedByBroker)
+    only_ours("RabbitMQ has transactions")
+    text = "NOT_IMPLEMENTED - transactions (tx) are not supported by this broker: use publisher confirms"
+    refused(540, text, lambda c: c.tx_select(), ConnectionClosedByBroker)
 
 
 def a_wrong_password_is_refused():
@@ -210,8 +286,12 @@ run(
         prefetch_holds_the_rest_back,
         a_nacked_message_comes_back_first_and_redelivered,
         what_a_dead_consumer_held_goes_to_the_next,
+        many_consumers_take_turns,
+        a_consumer_hears_that_its_queue_was_deleted,
+        heartbeats_keep_an_idle_connection,
         exchanges_route,
         refusals_have_their_code_and_text,
+        what_is_not_supported_is_refused_as_such,
         a_wrong_password_is_refused,
         a_crash_of_the_broker_keeps_confirmed_messages,
     ]

@@ -1,29 +1,52 @@
 """confluent-kafka (librdkafka) in its default configuration, save where a check needs a setting."""
 
+import multiprocessing
 import os
 import sys
+import time
 
 from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from checks import crash_and_restart_broker, run, unique, wait_for
+from checks import crash_and_restart_broker, only_ours, run, unique, wait_for
 
-ADDRESS = sys.argv[1]
+# The log is off because a crash of the broker is part of the checks.
+CLIENT = {"bootstrap.servers": sys.argv[1], "log_level": 0}
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+# Quicker than the defaults, so that checks need not wait for a heartbeat or a lost session.
+QUICK_GROUP = {"heartbeat.interval.ms": 300, "session.timeout.ms": 6000}
+
+
+def new_admin():
+    return AdminClient(CLIENT)
 
 
 def create_topic(partitions=1, config=None):
     topic = unique("python")
-    admin = AdminClient({"bootstrap.servers": ADDRESS})
+    admin = new_admin()
     admin.create_topics([NewTopic(topic, partitions, 1, config=config or {})])[topic].result(30)
     wait_for("the partitions", lambda: len(admin.list_topics(topic, 10).topics[topic].partitions) == partitions)
     return topic
+
+
+def refused(code, action, *arguments, **options):
+    """The error that the action raises, whose code must be the given one."""
+    try:
+        action(*arguments, **options)
+    except KafkaException as exception:
+        error = exception.args[0]
+        assert error.code() == code, error
+        return error
+    raise AssertionError("not refused")
 
 
 def produce(topic, messages, **config):
@@ -35,7 +58,7 @@ def produce(topic, messages, **config):
             raise KafkaException(error)
         delivered.append(message)
 
-    producer = Producer({"bootstrap.servers": ADDRESS, **config})
+    producer = Producer({**CLIENT, **config})
     for message in messages:
         producer.produce(topic, on_delivery=on_delivery, **message)
     assert producer.flush(60) == 0
@@ -43,8 +66,7 @@ def produce(topic, messages, **config):
 
 
 def consumer(group=None, **config):
-    settings = {"bootstrap.servers": ADDRESS, "group.id": group or unique("group"), "auto.offset.reset": "earliest"}
-    return Consumer({**settings, **config})
+    return Consumer({**CLIENT, "group.id": group or unique("group"), "auto.offset.reset": "earliest", **config})
 
 
 def poll_into(messages, *consumers):
@@ -112,28 +134,69 @@ def an_idempotent_producer_keeps_order():
     assert [m.value() for m in consume(topic, 5000)] == [str(i).encode() for i in range(5000)]
 
 
+class Group:
+    """Members of one group that consume a topic of six partitions."""
+
+    def __init__(self, members, **config):
+        self.topic, self.name, self.seen = create_topic(6), unique("group"), []
+        self.members = [consumer(self.name, **config) for _ in range(members)]
+        for member in self.members:
+            member.subscribe([self.topic])
+
+    def wait_for_shares(self, *shares):
+        def shared():
+            poll_into(self.seen, *self.members)
+            return sorted(len(member.assignment()) for member in self.members) == list(shares)
+
+        wait_for(f"shares of {shares}", shared)
+
+    def produce_to_all(self, value):
+        """Exactly one message a partition arrives at these members."""
+        produce(self.topic, [dict(value=value, partition=p) for p in range(6)])
+
+        def partitions():
+            return [m.partition() for m in poll_into(self.seen, *self.members) if m.value() == value]
+
+        wait_for("a message of each partition", lambda: len(partitions()) >= 6)
+        assert sorted(partitions()) == list(range(6))
+
+    def close(self):
+        for member in self.members:
+            member.close()
+
+
 def three_members_share_and_one_leaves():
-    topic = create_topic(6)
-    group = unique("group")
-    members = [consumer(group) for _ in range(3)]
-    for member in members:
-        member.subscribe([topic])
-    seen = []
+    for strategy in ({}, {"partition.assignment.strategy": "cooperative-sticky", **QUICK_GROUP}):
+        group = Group(3, **strategy)
+        group.wait_for_shares(2, 2, 2)
+        group.produce_to_all(b"three")
+        group.members.pop().close()
+        group.wait_for_shares(3, 3)
+        group.produce_to_all(b"two")
+        group.close()
 
-    def shares(of):
-        poll_into(seen, *of)
-        return sorted(len(member.assignment()) for member in of)
 
-    wait_for("shares of 2, 2, 2", lambda: shares(members) == [2, 2, 2])
-    produce(topic, [dict(value=b"three", partition=p) for p in range(6)])
-    wait_for("a message of each partition", lambda: len(poll_into(seen, *members)) == 6)
-    members[2].close()
-    wait_for("shares of 3, 3", lambda: shares(members[:2]) == [3, 3])
-    produce(topic, [dict(value=b"two", partition=p) for p in range(6)])
-    wait_for("a message of each partition", lambda: len(poll_into(seen, *members[:2])) == 12)
-    assert sorted(m.partition() for m in seen if m.value() == b"two") == list(range(6))
-    for member in members[:2]:
-        member.close()
+def doomed_member(topic, group, joined):
+    member = consumer(group, **QUICK_GROUP)
+    member.subscribe([topic])
+    while True:
+        member.poll(0.1)
+        if member.assignment():
+            joined.set()
+
+
+def what_a_crashed_member_had_goes_to_the_others():
+    group = Group(2, **QUICK_GROUP)
+    spawn = multiprocessing.get_context("spawn")
+    joined = spawn.Event()
+    doomed = spawn.Process(target=doomed_member, args=(group.topic, group.name, joined))
+    doomed.start()
+    wait_for("the third member", lambda: poll_into(group.seen, *group.members) is not None and joined.is_set())
+    group.wait_for_shares(2, 2)
+    doomed.kill()
+    group.wait_for_shares(3, 3)
+    group.produce_to_all(b"two")
+    group.close()
 
 
 def a_commit_is_where_the_group_resumes():
@@ -160,9 +223,97 @@ def offsets_are_found_by_time_and_watermark():
     one.close()
 
 
+def timestamps_are_the_producers_or_those_of_the_append():
+    topic = create_topic()
+    produce(topic, [dict(value=b"v", timestamp=1_700_000_000_123)])
+    assert consume(topic, 1)[0].timestamp() == (TIMESTAMP_CREATE_TIME, 1_700_000_000_123)
+    stamped = create_topic(config={"message.timestamp.type": "LogAppendTime"})
+    (delivered,) = produce(stamped, [dict(value=b"v", timestamp=1_700_000_000_123)])
+    kind, timestamp = consume(stamped, 1)[0].timestamp()
+    assert kind == TIMESTAMP_LOG_APPEND_TIME and abs(timestamp - time.time() * 1000) < 60_000, timestamp
+    assert delivered.timestamp()[1] == timestamp
+
+
+def every_kind_of_acks_stores():
+    topic = create_topic()
+    for acks in ("0", "1", "all"):
+        produce(topic, [dict(value=acks)], acks=acks)
+    assert sorted(m.value() for m in consume(topic, 3)) == [b"0", b"1", b"all"]
+
+
+def topics_are_created_described_and_deleted():
+    admin = new_admin()
+    topic = create_topic(3, {"retention.ms": "123456789"})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    configs = admin.describe_configs([resource])[resource].result(30)
+    assert (configs["retention.ms"].value, configs["retention.ms"].is_default) == ("123456789", False)
+    assert (configs["max.message.bytes"].value, configs["max.message.bytes"].is_default) == ("1048588", True)
+
+    def create(name, partitions=1, replicas=1, config=None):
+        admin.create_topics([NewTopic(name, partitions, replicas, config=config or {})])[name].result(30)
+
+    refused(KafkaError.TOPIC_ALREADY_EXISTS, create, topic)
+    refused(KafkaError.TOPIC_EXCEPTION, create, "no blanks")
+    refused(KafkaError.INVALID_REPLICATION_FACTOR, create, unique("python"), replicas=3)
+    refused(KafkaError.INVALID_CONFIG, create, unique("python"), config={"no.such.config": "1"})
+    refused(KafkaError.INVALID_CONFIG, create, unique("python"), config={"retention.ms": "soon"})
+    admin.delete_topics([topic])[topic].result(30)
+    wait_for("the topic to be gone", lambda: topic not in admin.list_topics(timeout=10).topics)
+    refused(KafkaError.UNKNOWN_TOPIC_OR_PART, lambda: admin.delete_topics([topic])[topic].result(30))
+    refused(KafkaError.UNKNOWN_TOPIC_OR_PART, lambda: admin.describe_configs([resource])[resource].result(30))
+
+
+def groups_are_listed_described_moved_and_deleted():
+    admin, group = new_admin(), Group(1)
+    group.wait_for_shares(6)
+    assert group.name in [one.group_id for one in admin.list_consumer_groups().result().valid]
+    described = admin.describe_consumer_groups([group.name])[group.name].result()
+    assert described.state.name == "STABLE" and len(described.members) == 1, described.state
+    assert len(described.members[0].assignment.topic_partitions) == 6
+    refused(KafkaError.NON_EMPTY_GROUP, lambda: admin.delete_consumer_groups([group.name])[group.name].result())
+    group.close()
+    moved = ConsumerGroupTopicPartitions(group.name, [TopicPartition(group.topic, 0, 5)])
+    admin.alter_consumer_group_offsets([moved])[group.name].result()
+    stored = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group.name)])[group.name].result()
+    assert (group.topic, 0, 5) in [(one.topic, one.partition, one.offset) for one in stored.topic_partitions]
+    admin.delete_consumer_groups([group.name])[group.name].result()
+    refused(KafkaError.GROUP_ID_NOT_FOUND, lambda: admin.delete_consumer_groups([group.name])[group.name].result())
+
+
+def an_offset_out_of_range_is_told():
+    topic = create_topic()
+    one = consumer(**{"auto.offset.reset": "error"})
+    one.assign([TopicPartition(topic, 0, 1000)])
+    refused(KafkaError._AUTO_OFFSET_RESET, wait_for, "the error", lambda: poll_into([], one))
+    one.close()
+
+
+def a_topic_that_is_not_there_is_told():
+    one = consumer()
+    one.subscribe([unique("none")])
+    message = wait_for("the error", lambda: one.poll(0.5))
+    assert message.error().code() == KafkaError.UNKNOWN_TOPIC_OR_PART, message.error()
+    one.close()
+
+
+def a_transactional_id_is_refused_for_good_and_quickly():
+    only_ours("transactions are not supported yet")
+    started = time.monotonic()
+    producer = Producer({**CLIENT, "transactional.id": unique("transaction")})
+    error = refused(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, producer.init_transactions, 30)
+    assert error.fatal() and not error.retriable(), error
+    assert time.monotonic() - started < 5
+
+
+def what_is_not_supported_is_refused_as_such():
+    only_ours("Kafka does all of this")
+    topic, admin = create_topic(), new_admin()
+    refused(KafkaError._UNSUPPORTED_FEATURE, lambda: admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30))
+
+
 def an_unknown_partition_is_refused():
     topic = create_topic()
-    producer = Producer({"bootstrap.servers": ADDRESS})
+    producer = Producer(CLIENT)
     producer.list_topics(topic, 10)
     errors = []
     try:
@@ -175,7 +326,7 @@ def an_unknown_partition_is_refused():
 
 def an_oversized_message_is_refused_and_the_next_is_taken():
     topic = create_topic(config={"max.message.bytes": "10000"})
-    producer = Producer({"bootstrap.servers": ADDRESS})
+    producer = Producer(CLIENT)
     outcomes = []
     for value in (os.urandom(20_000), b"fits"):
         producer.produce(topic, value, on_delivery=lambda error, _: outcomes.append(error and error.code()))
@@ -188,7 +339,7 @@ def a_crash_of_the_broker_loses_and_doubles_nothing():
     one = consumer()
     one.subscribe([topic])
     delivered = []
-    producer = Producer({"bootstrap.servers": ADDRESS, "enable.idempotence": True})
+    producer = Producer({**CLIENT, "enable.idempotence": True})
     for i in range(1000):
         producer.produce(topic, str(i), on_delivery=lambda error, _: delivered.append(error))
     wait_for("some deliveries", lambda: producer.poll(0.05) is not None and len(delivered) > 0)
@@ -201,18 +352,28 @@ def a_crash_of_the_broker_loses_and_doubles_nothing():
     assert [m.value() for m in consume(topic, 2000)] == [str(i).encode() for i in range(2000)]
 
 
-run(
-    [
-        every_codec_returns_what_was_sent,
-        null_and_empty_keys_and_values_survive,
-        one_megabyte_passes,
-        sixteen_megabytes_pass_where_allowed,
-        an_idempotent_producer_keeps_order,
-        three_members_share_and_one_leaves,
-        a_commit_is_where_the_group_resumes,
-        offsets_are_found_by_time_and_watermark,
-        an_unknown_partition_is_refused,
-        an_oversized_message_is_refused_and_the_next_is_taken,
-        a_crash_of_the_broker_loses_and_doubles_nothing,
-    ]
-)
+if __name__ == "__main__":
+    run(
+        [
+            every_codec_returns_what_was_sent,
+            null_and_empty_keys_and_values_survive,
+            one_megabyte_passes,
+            sixteen_megabytes_pass_where_allowed,
+            an_idempotent_producer_keeps_order,
+            three_members_share_and_one_leaves,
+            what_a_crashed_member_had_goes_to_the_others,
+            a_commit_is_where_the_group_resumes,
+            offsets_are_found_by_time_and_watermark,
+            timestamps_are_the_producers_or_those_of_the_append,
+            every_kind_of_acks_stores,
+            topics_are_created_described_and_deleted,
+            groups_are_listed_described_moved_and_deleted,
+            an_offset_out_of_range_is_told,
+            a_topic_that_is_not_there_is_told,
+            an_unknown_partition_is_refused,
+            an_oversized_message_is_refused_and_the_next_is_taken,
+            a_transactional_id_is_refused_for_good_and_quickly,
+            what_is_not_supported_is_refused_as_such,
+            a_crash_of_the_broker_loses_and_doubles_nothing,
+        ]
+    )

@@ -14,7 +14,6 @@ export const decodeAddOffsetsToTxnRequest = (reader: Reader, version: number): A
   const producerEpoch = reader.int16();
   const groupId = version >= 3 ? reader.compactString() : reader.string();
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactionalId, producerId, producerEpoch, groupId };
 };
 export const encodeAddOffsetsToTxnRequest = (writer: Writer, version: number, body: AddOffsetsToTxnRequest): void => {

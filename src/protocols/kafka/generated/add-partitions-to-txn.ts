@@ -79,7 +79,6 @@ export const decodeAddPartitionsToTxnRequest = (reader: Reader, version: number)
   const v3AndBelowTopics: AddPartitionsToTxnTopic[] = [];
   for (let left = version >= 4 ? 0 : version >= 3 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) v3AndBelowTopics.push(decodeAddPartitionsToTxnTopic(reader, version));
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactions, v3AndBelowTransactionalId, v3AndBelowProducerId, v3AndBelowProducerEpoch, v3AndBelowTopics };
 };
 export const encodeAddPartitionsToTxnRequest = (writer: Writer, version: number, body: AddPartitionsToTxnRequestInput): void => {

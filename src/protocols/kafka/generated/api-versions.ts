@@ -10,7 +10,6 @@ export const decodeApiVersionsRequest = (reader: Reader, version: number): ApiVe
   const clientSoftwareName = version >= 3 ? reader.compactString() : '';
   const clientSoftwareVersion = version >= 3 ? reader.compactString() : '';
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { clientSoftwareName, clientSoftwareVersion };
 };
 export const encodeApiVersionsRequest = (writer: Writer, version: number, body: ApiVersionsRequest): void => {

@@ -87,7 +87,6 @@ export const decodeCreateTopicsRequest = (reader: Reader, version: number): Crea
   const timeoutMs = reader.int32();
   const validateOnly = reader.boolean();
   if (version >= 5) reader.skipTaggedFields();
-  reader.expectEnd();
   return { topics, timeoutMs, validateOnly };
 };
 export const encodeCreateTopicsRequest = (writer: Writer, version: number, body: CreateTopicsRequestInput): void => {

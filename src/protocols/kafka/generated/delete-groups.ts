@@ -9,7 +9,6 @@ export const decodeDeleteGroupsRequest = (reader: Reader, version: number): Dele
   const groupsNames: string[] = [];
   for (let left = version >= 2 ? reader.compactArrayLength(1) : reader.arrayLength(1); left > 0; left--) groupsNames.push(version >= 2 ? reader.compactString() : reader.string());
   if (version >= 2) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupsNames };
 };
 export const encodeDeleteGroupsRequest = (writer: Writer, version: number, body: DeleteGroupsRequest): void => {

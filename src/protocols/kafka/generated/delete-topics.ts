@@ -39,7 +39,6 @@ export const decodeDeleteTopicsRequest = (reader: Reader, version: number): Dele
   for (let left = version >= 6 ? 0 : version >= 4 ? reader.compactArrayLength(1) : reader.arrayLength(1); left > 0; left--) topicNames.push(version >= 6 ? reader.string() : version >= 4 ? reader.compactString() : reader.string());
   const timeoutMs = reader.int32();
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { topics, topicNames, timeoutMs };
 };
 export const encodeDeleteTopicsRequest = (writer: Writer, version: number, body: DeleteTopicsRequestInput): void => {

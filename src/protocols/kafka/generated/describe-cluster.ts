@@ -17,7 +17,6 @@ export const decodeDescribeClusterRequest = (reader: Reader, version: number): D
   const endpointType = version >= 1 ? reader.int8() : 1;
   const includeFencedBrokers = version >= 2 ? reader.boolean() : false;
   reader.skipTaggedFields();
-  reader.expectEnd();
   return { includeClusterAuthorizedOperations, endpointType, includeFencedBrokers };
 };
 export const encodeDescribeClusterRequest = (writer: Writer, version: number, body: DescribeClusterRequestInput): void => {

@@ -42,7 +42,6 @@ export const decodeDescribeConfigsRequest = (reader: Reader, version: number): D
   const includeSynonyms = reader.boolean();
   const includeDocumentation = version >= 3 ? reader.boolean() : false;
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { resources, includeSynonyms, includeDocumentation };
 };
 export const encodeDescribeConfigsRequest = (writer: Writer, version: number, body: DescribeConfigsRequestInput): void => {

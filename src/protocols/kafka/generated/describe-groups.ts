@@ -11,7 +11,6 @@ export const decodeDescribeGroupsRequest = (reader: Reader, version: number): De
   for (let left = version >= 5 ? reader.compactArrayLength(1) : reader.arrayLength(1); left > 0; left--) groups.push(version >= 5 ? reader.compactString() : reader.string());
   const includeAuthorizedOperations = version >= 3 ? reader.boolean() : false;
   if (version >= 5) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groups, includeAuthorizedOperations };
 };
 export const encodeDescribeGroupsRequest = (writer: Writer, version: number, body: DescribeGroupsRequest): void => {

@@ -14,7 +14,6 @@ export const decodeEndTxnRequest = (reader: Reader, version: number): EndTxnRequ
   const producerEpoch = reader.int16();
   const committed = reader.boolean();
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactionalId, producerId, producerEpoch, committed };
 };
 export const encodeEndTxnRequest = (writer: Writer, version: number, body: EndTxnRequest): void => {

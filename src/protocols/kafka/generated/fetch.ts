@@ -187,7 +187,6 @@ export const decodeFetchRequest = (reader: Reader, version: number): FetchReques
     else reader.skipTo(end);
     reader.closeTaggedField(end);
   }
-  reader.expectEnd();
   return { clusterId, replicaId, replicaState, maxWaitMs, minBytes, maxBytes, isolationLevel, sessionId, sessionEpoch, topics, forgottenTopicsData, rackId };
 };
 export const encodeFetchRequest = (writer: Writer, version: number, body: FetchRequestInput): void => {

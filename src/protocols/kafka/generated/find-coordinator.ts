@@ -18,7 +18,6 @@ export const decodeFindCoordinatorRequest = (reader: Reader, version: number): F
   const coordinatorKeys: string[] = [];
   for (let left = version >= 4 ? reader.compactArrayLength(1) : 0; left > 0; left--) coordinatorKeys.push(reader.compactString());
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { key, keyType, coordinatorKeys };
 };
 export const encodeFindCoordinatorRequest = (writer: Writer, version: number, body: FindCoordinatorRequestInput): void => {

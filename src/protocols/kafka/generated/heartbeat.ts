@@ -20,7 +20,6 @@ export const decodeHeartbeatRequest = (reader: Reader, version: number): Heartbe
   const memberId = version >= 4 ? reader.compactString() : reader.string();
   const groupInstanceId = version >= 4 ? reader.compactNullableString() : version >= 3 ? reader.nullableString() : null;
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, generationId, memberId, groupInstanceId };
 };
 export const encodeHeartbeatRequest = (writer: Writer, version: number, body: HeartbeatRequestInput): void => {

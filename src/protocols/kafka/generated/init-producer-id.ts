@@ -20,7 +20,6 @@ export const decodeInitProducerIdRequest = (reader: Reader, version: number): In
   const producerId = version >= 3 ? reader.bigint64() : -1n;
   const producerEpoch = version >= 3 ? reader.int16() : -1;
   if (version >= 2) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactionalId, transactionTimeoutMs, producerId, producerEpoch };
 };
 export const encodeInitProducerIdRequest = (writer: Writer, version: number, body: InitProducerIdRequestInput): void => {

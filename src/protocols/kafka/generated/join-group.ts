@@ -51,7 +51,6 @@ export const decodeJoinGroupRequest = (reader: Reader, version: number): JoinGro
   for (let left = version >= 6 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) protocols.push(decodeJoinGroupRequestProtocol(reader, version));
   const reason = version >= 8 ? reader.compactNullableString() : null;
   if (version >= 6) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, sessionTimeoutMs, rebalanceTimeoutMs, memberId, groupInstanceId, protocolType, protocols, reason };
 };
 export const encodeJoinGroupRequest = (writer: Writer, version: number, body: JoinGroupRequestInput): void => {

@@ -43,7 +43,6 @@ export const decodeLeaveGroupRequest = (reader: Reader, version: number): LeaveG
   const members: MemberIdentity[] = [];
   for (let left = version >= 4 ? reader.compactArrayLength(3) : version >= 3 ? reader.arrayLength(3) : 0; left > 0; left--) members.push(decodeMemberIdentity(reader, version));
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, memberId, members };
 };
 export const encodeLeaveGroupRequest = (writer: Writer, version: number, body: LeaveGroupRequestInput): void => {

@@ -12,7 +12,6 @@ export const decodeListGroupsRequest = (reader: Reader, version: number): ListGr
   const typesFilter: string[] = [];
   for (let left = version >= 5 ? reader.compactArrayLength(1) : 0; left > 0; left--) typesFilter.push(reader.compactString());
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { statesFilter, typesFilter };
 };
 export const encodeListGroupsRequest = (writer: Writer, version: number, body: ListGroupsRequest): void => {

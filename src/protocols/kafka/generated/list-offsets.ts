@@ -68,7 +68,6 @@ export const decodeListOffsetsRequest = (reader: Reader, version: number): ListO
   for (let left = version >= 6 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) topics.push(decodeListOffsetsTopic(reader, version));
   const timeoutMs = version >= 10 ? reader.int32() : 0;
   if (version >= 6) reader.skipTaggedFields();
-  reader.expectEnd();
   return { replicaId, isolationLevel, topics, timeoutMs };
 };
 export const encodeListOffsetsRequest = (writer: Writer, version: number, body: ListOffsetsRequestInput): void => {

@@ -40,7 +40,6 @@ export const decodeMetadataRequest = (reader: Reader, version: number): Metadata
   const includeClusterAuthorizedOperations = version >= 11 ? false : version >= 8 ? reader.boolean() : false;
   const includeTopicAuthorizedOperations = version >= 8 ? reader.boolean() : false;
   if (version >= 9) reader.skipTaggedFields();
-  reader.expectEnd();
   return { topics, allowAutoTopicCreation, includeClusterAuthorizedOperations, includeTopicAuthorizedOperations };
 };
 export const encodeMetadataRequest = (writer: Writer, version: number, body: MetadataRequestInput): void => {

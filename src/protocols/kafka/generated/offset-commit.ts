@@ -83,7 +83,6 @@ export const decodeOffsetCommitRequest = (reader: Reader, version: number): Offs
   const topics: OffsetCommitRequestTopic[] = [];
   for (let left = version >= 8 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) topics.push(decodeOffsetCommitRequestTopic(reader, version));
   if (version >= 8) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, generationIdOrMemberEpoch, memberId, groupInstanceId, retentionTimeMs, topics };
 };
 export const encodeOffsetCommitRequest = (writer: Writer, version: number, body: OffsetCommitRequestInput): void => {

@@ -96,7 +96,6 @@ export const decodeOffsetFetchRequest = (reader: Reader, version: number): Offse
   for (let left = version >= 8 ? reader.compactArrayLength(3) : 0; left > 0; left--) groups.push(decodeOffsetFetchRequestGroup(reader, version));
   const requireStable = version >= 7 ? reader.boolean() : false;
   if (version >= 6) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, topics, groups, requireStable };
 };
 export const encodeOffsetFetchRequest = (writer: Writer, version: number, body: OffsetFetchRequestInput): void => {

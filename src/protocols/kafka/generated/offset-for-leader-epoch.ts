@@ -62,7 +62,6 @@ export const decodeOffsetForLeaderEpochRequest = (reader: Reader, version: numbe
   const topics: OffsetForLeaderTopic[] = [];
   for (let left = version >= 4 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) topics.push(decodeOffsetForLeaderTopic(reader, version));
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { replicaId, topics };
 };
 export const encodeOffsetForLeaderEpochRequest = (writer: Writer, version: number, body: OffsetForLeaderEpochRequestInput): void => {

@@ -69,7 +69,6 @@ export const decodeProduceRequest = (reader: Reader, version: number): ProduceRe
   const topicData: TopicProduceData[] = [];
   for (let left = version >= 9 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) topicData.push(decodeTopicProduceData(reader, version));
   if (version >= 9) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactionalId, acks, timeoutMs, topicData };
 };
 export const encodeProduceRequest = (writer: Writer, version: number, body: ProduceRequestInput): void => {

@@ -7,7 +7,6 @@ export interface SaslHandshakeRequest {
 }
 export const decodeSaslHandshakeRequest = (reader: Reader, _version: number): SaslHandshakeRequest => {
   const mechanism = reader.string();
-  reader.expectEnd();
   return { mechanism };
 };
 export const encodeSaslHandshakeRequest = (writer: Writer, _version: number, body: SaslHandshakeRequest): void => {

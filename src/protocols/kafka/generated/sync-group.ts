@@ -47,7 +47,6 @@ export const decodeSyncGroupRequest = (reader: Reader, version: number): SyncGro
   const assignments: SyncGroupRequestAssignment[] = [];
   for (let left = version >= 4 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) assignments.push(decodeSyncGroupRequestAssignment(reader, version));
   if (version >= 4) reader.skipTaggedFields();
-  reader.expectEnd();
   return { groupId, generationId, memberId, groupInstanceId, protocolType, protocolName, assignments };
 };
 export const encodeSyncGroupRequest = (writer: Writer, version: number, body: SyncGroupRequestInput): void => {

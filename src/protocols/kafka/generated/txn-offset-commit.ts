@@ -85,7 +85,6 @@ export const decodeTxnOffsetCommitRequest = (reader: Reader, version: number): T
   const topics: TxnOffsetCommitRequestTopic[] = [];
   for (let left = version >= 3 ? reader.compactArrayLength(3) : reader.arrayLength(3); left > 0; left--) topics.push(decodeTxnOffsetCommitRequestTopic(reader, version));
   if (version >= 3) reader.skipTaggedFields();
-  reader.expectEnd();
   return { transactionalId, groupId, producerId, producerEpoch, generationId, memberId, groupInstanceId, topics };
 };
 export const encodeTxnOffsetCommitRequest = (writer: Writer, version: number, body: TxnOffsetCommitRequestInput): void => {

@@ -93,8 +93,6 @@ export const handleProduce = (
     }
   }
   if (flexible) cursor.skipTaggedFields();
-  if (cursor.remainingBytes !== 0)
-    throw new MalformedError(`${cursor.remainingBytes} bytes after the end of the request`);
   if (version >= 1) writer.int32(0);
   if (flexible) writer.uvarint(0);
   if (acks !== 0) return 'answered';

@@ -257,7 +257,8 @@ class ModuleEmitter {
       .filter((field) => field.tag === null)
       .flatMap((field) => this.#decodeField(field, struct.range));
     lines.push(...this.#decodeTags(struct));
-    if (isRoot && this.#message.kind !== 'header') lines.push('reader.expectEnd();');
+    // Kafka ignores what follows a request, and librdkafka leaves some bytes there when it asks for all topics.
+    if (isRoot && this.#message.kind === 'response') lines.push('reader.expectEnd();');
     lines.push(`return { ${struct.fields.map((field) => field.name).join(', ')} };`);
     const needsVersion = usesVersion(lines);
     if (needsVersion) this.#decodersWithVersion.add(struct.name);

@@ -194,6 +194,57 @@ func deadConsumerGivesBack() {
 	Must(channel.QueueDelete(queue, false, false, false))
 }
 
+func manyChannelsConsume() {
+	connection, channel := open()
+	defer connection.Close()
+	queue := durableQueue(channel)
+	all := make(chan amqp.Delivery)
+	for range 200 {
+		own := Must(connection.Channel())
+		Require(own.Qos(1, 0, false) == nil, "qos")
+		deliveries := Must(own.Consume(queue, "", false, false, false, false, nil))
+		go func() {
+			for delivery := range deliveries {
+				all <- delivery
+				delivery.Ack(false)
+			}
+		}()
+	}
+	fill(channel, queue, 1000)
+	seen := map[string]bool{}
+	for _, one := range receive(all, 1000) {
+		Require(!seen[string(one.Body)] && !one.Redelivered, "%s twice", one.Body)
+		seen[string(one.Body)] = true
+	}
+	Must(channel.QueueDelete(queue, false, false, false))
+}
+
+func consumerHearsOfDeletion() {
+	connection, channel := open()
+	defer connection.Close()
+	queue := durableQueue(channel)
+	cancelled := channel.NotifyCancel(make(chan string, 1))
+	deliveries := Must(channel.Consume(queue, "tag", false, false, false, false, nil))
+	Must(Must(connection.Channel()).QueueDelete(queue, false, false, false))
+	select {
+	case tag := <-cancelled:
+		Require(tag == "tag", "%s", tag)
+	case <-time.After(Deadline):
+		panic("no cancel")
+	}
+	_, open := <-deliveries
+	Require(!open, "the deliveries go on")
+}
+
+func transactionsAreRefused() {
+	OnlyOurs("RabbitMQ has transactions")
+	connection, channel := open()
+	closed := connection.NotifyClose(make(chan *amqp.Error, 1))
+	Require(channel.Tx() != nil, "not refused")
+	err := <-closed
+	Require(err != nil && err.Code == amqp.NotImplemented && strings.Contains(err.Reason, "use publisher confirms"), "%v", err)
+}
+
 func refusalsHaveTheirCodeAndText() {
 	connection, channel := open()
 	defer connection.Close()
@@ -232,10 +283,12 @@ func refusalsHaveTheirCodeAndText() {
 }
 
 func crashKeepsConfirmedMessages() {
-	_, channel := open()
+	lost, channel := open()
+	closed := lost.NotifyClose(make(chan *amqp.Error, 1))
 	queue := durableQueue(channel)
 	fill(channel, queue, 100)
 	CrashAndRestartBroker()
+	Require(<-closed != nil, "the client did not notice")
 	var connection *amqp.Connection
 	WaitFor("a new connection", func() (connected bool) {
 		var err error
@@ -259,6 +312,9 @@ func main() {
 		{"prefetch holds the rest back", prefetchHoldsTheRestBack},
 		{"a nacked message comes back first and redelivered", nackedComesBackFirst},
 		{"what a dead consumer held goes to the next", deadConsumerGivesBack},
+		{"200 channels consume from one queue", manyChannelsConsume},
+		{"a consumer hears that its queue was deleted", consumerHearsOfDeletion},
+		{"transactions are refused as not implemented", transactionsAreRefused},
 		{"refusals have their code and text", refusalsHaveTheirCodeAndText},
 		{"a crash of the broker keeps confirmed messages", crashKeepsConfirmedMessages},
 	})

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	. "rosettamq/client-tests/checks"
@@ -15,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 var address = os.Args[1]
@@ -28,10 +31,10 @@ func client(options ...kgo.Opt) *kgo.Client {
 	return Must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(address)}, options...)...))
 }
 
-func createTopic(partitions int32, configs map[string]string) string {
-	name := Unique("go")
+// tryToCreate gives the error of the answer.
+func tryToCreate(name string, partitions int32, replicas int16, configs map[string]string) error {
 	topic := kmsg.NewCreateTopicsRequestTopic()
-	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, 1
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, replicas
 	for key, value := range configs {
 		config := kmsg.NewCreateTopicsRequestTopicConfig()
 		config.Name, config.Value = key, &value
@@ -41,8 +44,13 @@ func createTopic(partitions int32, configs map[string]string) string {
 	request.Topics = append(request.Topics, topic)
 	cl := client()
 	defer cl.Close()
-	response := Must(request.RequestWith(deadline(), cl))
-	Require(response.Topics[0].ErrorCode == 0, "create: %v", kerr.ErrorForCode(response.Topics[0].ErrorCode))
+	return kerr.ErrorForCode(Must(request.RequestWith(deadline(), cl)).Topics[0].ErrorCode)
+}
+
+func createTopic(partitions int32, configs map[string]string) string {
+	name := Unique("go")
+	err := tryToCreate(name, partitions, 1, configs)
+	Require(err == nil, "create: %v", err)
 	return name
 }
 
@@ -143,6 +151,36 @@ func largeMessagesPass() {
 type member struct {
 	*kgo.Client
 	owned map[int32]bool
+	line  line
+}
+
+// line is a member's way to the broker, which can be cut for good.
+type line struct {
+	sync.Mutex
+	isCut       bool
+	connections []net.Conn
+}
+
+func (l *line) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	connection, err := (&net.Dialer{}).DialContext(ctx, network, host)
+	l.Lock()
+	defer l.Unlock()
+	if err == nil {
+		l.connections = append(l.connections, connection)
+		if l.isCut {
+			connection.Close()
+		}
+	}
+	return connection, err
+}
+
+func (l *line) cut() {
+	l.Lock()
+	defer l.Unlock()
+	l.isCut = true
+	for _, connection := range l.connections {
+		connection.Close()
+	}
 }
 
 func join(topic, group string) *member {
@@ -153,7 +191,8 @@ func join(topic, group string) *member {
 		}
 	}
 	one.Client = client(
-		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.BlockRebalanceOnPoll(),
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.BlockRebalanceOnPoll(), kgo.Dialer(one.line.dial),
+		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(300*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, won map[string][]int32) {
 			for _, partition := range won[topic] {
@@ -165,7 +204,7 @@ func join(topic, group string) *member {
 	return one
 }
 
-func threeMembersShareAndOneLeaves() {
+func threeMembersShareAndTheyGo() {
 	topic, group := createTopic(6, nil), Unique("group")
 	members := []*member{join(topic, group), join(topic, group), join(topic, group)}
 	var records []*kgo.Record
@@ -205,30 +244,39 @@ func threeMembersShareAndOneLeaves() {
 	}
 	waitForShares(2, 2, 2)
 	sendToAll("three")
-	members[2].Close()
+	leaving := members[2]
 	members = members[:2]
+	leaving.CloseAllowingRebalance()
 	waitForShares(3, 3)
 	sendToAll("two")
-	for _, one := range members {
-		one.Close()
-	}
+	members[1].line.cut() // and never closed: that would go on trying to leave
+	members = members[:1]
+	waitForShares(6)
+	sendToAll("one")
+	members[0].CloseAllowingRebalance()
 }
 
+// commitIsWhereTheGroupResumes has the client speak as those of older releases do, too.
 func commitIsWhereTheGroupResumes() {
-	topic, group := createTopic(1, nil), Unique("group")
-	cl := client()
-	defer cl.Close()
-	produce(cl, numbered(topic, 0, 10)...)
-	fromStart := kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())
-	first := client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), fromStart, kgo.DisableAutoCommit())
-	var records []*kgo.Record
-	WaitFor("ten messages", func() bool {
-		records = pollInto(records, first)
-		return len(records) == 10
-	})
-	Require(first.CommitRecords(deadline(), records[5]) == nil, "commit")
-	first.Close()
-	requireNumbered(consume(topic, 4, kgo.ConsumerGroup(group)), 6)
+	for _, versions := range []*kversion.Versions{
+		kversion.V2_1_0(), kversion.V2_3_0(), kversion.V2_5_0(), kversion.V2_7_0(), kversion.V3_0_0(),
+		kversion.V3_3_0(), kversion.V3_6_0(), kversion.V3_9_0(), kversion.V4_1_0(), kversion.V4_3_0(),
+	} {
+		topic, group, as := createTopic(1, nil), kgo.ConsumerGroup(Unique("group")), kgo.MaxVersions(versions)
+		cl := client(as)
+		produce(cl, numbered(topic, 0, 10)...)
+		cl.Close()
+		fromStart := kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())
+		first := client(as, group, kgo.ConsumeTopics(topic), fromStart, kgo.DisableAutoCommit())
+		var records []*kgo.Record
+		WaitFor("ten messages", func() bool {
+			records = pollInto(records, first)
+			return len(records) == 10
+		})
+		Require(first.CommitRecords(deadline(), records[5]) == nil, "commit")
+		first.Close()
+		requireNumbered(consume(topic, 4, as, group), 6)
+	}
 }
 
 func startsByOffsetAndTime() {
@@ -272,6 +320,52 @@ func unknownPartitionIsRefused() {
 	Require(err != nil, "produced to a partition that is not there")
 }
 
+func wrongTopicsAreRefused() {
+	topic := createTopic(1, nil)
+	for _, refusal := range []struct {
+		want, got error
+	}{
+		{kerr.TopicAlreadyExists, tryToCreate(topic, 1, 1, nil)},
+		{kerr.InvalidTopicException, tryToCreate("no blanks", 1, 1, nil)},
+		{kerr.InvalidTopicException, tryToCreate("", 1, 1, nil)},
+		{kerr.InvalidPartitions, tryToCreate(Unique("go"), 0, 1, nil)},
+		{kerr.InvalidReplicationFactor, tryToCreate(Unique("go"), 1, 3, nil)},
+		{kerr.InvalidConfig, tryToCreate(Unique("go"), 1, 1, map[string]string{"no.such.config": "1"})},
+		{kerr.InvalidConfig, tryToCreate(Unique("go"), 1, 1, map[string]string{"max.message.bytes": "many"})},
+	} {
+		Require(refusal.got == refusal.want, "%v instead of %v", refusal.got, refusal.want)
+	}
+}
+
+func deletedTopicIsTold() {
+	topic := createTopic(1, nil)
+	cl := client(kgo.UnknownTopicRetries(0))
+	defer cl.Close()
+	produce(cl, numbered(topic, 0, 1)...)
+	request := kmsg.NewPtrDeleteTopicsRequest()
+	deleted := kmsg.NewDeleteTopicsRequestTopic()
+	deleted.Topic = &topic
+	request.Topics, request.TopicNames = append(request.Topics, deleted), []string{topic}
+	code := Must(request.RequestWith(deadline(), cl)).Topics[0].ErrorCode
+	Require(code == 0, "delete: %v", kerr.ErrorForCode(code))
+	var err error
+	WaitFor("the refusal", func() bool { // Kafka deletes a little later
+		err = cl.ProduceSync(deadline(), numbered(topic, 1, 2)...).FirstErr()
+		return err != nil
+	})
+	Require(errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID), "%v", err)
+}
+
+func transactionalIDIsRefused() {
+	OnlyOurs("transactions are not supported yet")
+	cl := client(kgo.TransactionalID(Unique("transaction")))
+	defer cl.Close()
+	started := time.Now()
+	err := cl.BeginTransaction()
+	Require(errors.Is(err, kerr.TransactionalIDAuthorizationFailed), "%v", err)
+	Require(time.Since(started) < 5*time.Second, "after %v", time.Since(started))
+}
+
 func oversizedIsRefused() {
 	topic := createTopic(1, map[string]string{"max.message.bytes": "10000"})
 	cl := client()
@@ -311,11 +405,14 @@ func main() {
 		{"every codec returns what was sent", codecsReturnWhatWasSent},
 		{"null and empty keys and values survive", nullsSurvive},
 		{"1 MB passes, 16 MB where allowed", largeMessagesPass},
-		{"three members share and one leaves", threeMembersShareAndOneLeaves},
-		{"a commit is where the group resumes", commitIsWhereTheGroupResumes},
+		{"three members share, one leaves and one crashes", threeMembersShareAndTheyGo},
+		{"a commit is where the group resumes, in the protocol of 2.1 to 4.3", commitIsWhereTheGroupResumes},
 		{"consumers start by offset, time and from the end", startsByOffsetAndTime},
 		{"an unknown partition is refused", unknownPartitionIsRefused},
+		{"wrong topics are refused", wrongTopicsAreRefused},
+		{"a deleted topic is told", deletedTopicIsTold},
 		{"an oversized message is refused and the next is taken", oversizedIsRefused},
+		{"a transactional id is refused for good and quickly", transactionalIDIsRefused},
 		{"a crash of the broker loses and doubles nothing", crashLosesNothing},
 	})
 }
