@@ -94,14 +94,17 @@ const amqpDocumentation = {
   channel_max: ['Channels of one connection.', integer(1, 65_535)],
   heartbeat: ['Seconds between heartbeats that the broker proposes; 0 proposes none.', integer(0, 65_535)],
   handshake_timeout: ['Milliseconds that a client may take to log in.', integer(1)],
-  max_message_size: ['Most bytes of one message body.', integer(1, 536_870_912)],
+  max_message_size: ['Most bytes of one message body.', integer(1, limits.messageBytesMax)],
   product: [
     'Product name in connection.start. Some clients choose their RabbitMQ behaviour by it.',
     { kind: 'string' },
   ],
   version: ['Version in connection.start, likewise.', { kind: 'string' }],
   cluster_name: ['Cluster name in connection.start.', { kind: 'string' }],
-  default_vhost: ['Name of the virtual host.', { kind: 'string' }],
+  default_vhost: [
+    'Name of the virtual host. There is only the one that is called `/`.',
+    { kind: 'choice', choices: ['/'] },
+  ],
 } satisfies Record<keyof AmqpSettings, readonly [string, SettingType]>;
 
 const amqpSettings: readonly Setting[] = [

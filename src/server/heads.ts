@@ -66,7 +66,7 @@ const createAmqpHead = async ({ broker, settings, logger }: HeadOptions): Promis
   const server = new AmqpServer({ broker: () => broker, settings: settings.amqp, logger });
   return {
     accept: (socket) => server.accept(socket),
-    close: (reason) => server.close(`CONNECTION_FORCED - ${reason}`),
+    close: (reason) => server.close(reason),
   };
 };
 

@@ -8,6 +8,9 @@ import { settings } from './config-schema.ts';
 import { environmentName, formatValue, type Setting, typeName } from './setting.ts';
 import { version } from './version.ts';
 
+/** Of a mistake in flags, settings or the config file. */
+const usageExitCode = 2;
+
 const collect = (value: string, earlier: readonly string[] | undefined): readonly string[] => [
   ...(earlier ?? []),
   value,
@@ -81,7 +84,9 @@ const main = async (): Promise<void> => {
   const program = new Command('rosettamq')
     .description('A durable message broker for the clients of Kafka and RabbitMQ.')
     .version(version)
-    .showHelpAfterError('(--help shows what there is)');
+    .showHelpAfterError('(--help shows what there is)')
+    // It has told what is wrong; help and version that were asked for are no mistake.
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : usageExitCode));
   program.enablePositionalOptions();
   addServe(program);
   addSettings(program);
@@ -101,5 +106,5 @@ try {
   process.stderr.write(
     `rosettamq: ${isExpected ? (error as Error).message : error instanceof Error ? error.stack : String(error)}\n`,
   );
-  process.exit(isUsage ? 2 : 1);
+  process.exit(isUsage ? usageExitCode : 1);
 }

@@ -101,9 +101,7 @@ const parseBytes = (raw: unknown): number | undefined => {
 };
 
 const parseList = (raw: unknown): readonly string[] | undefined => {
-  if (typeof raw === 'string') {
-    const items = raw.split(',').map((item) => item.trim());
-    return items.filter((item) => item !== '');
-  }
-  return Array.isArray(raw) && raw.every((item) => typeof item === 'string') ? raw : undefined;
+  const texts = typeof raw === 'string' ? raw.split(',') : raw;
+  if (!Array.isArray(texts) || !texts.every((text) => typeof text === 'string')) return undefined;
+  return texts.map((text) => text.trim()).filter((text) => text !== '');
 };

@@ -1,4 +1,5 @@
-/** All settings as text: for the terminal and for docs/configuration.md. */
+/** All settings as text, for the terminal and for docs/configuration.md; topic configs for docs/kafka.md. */
+import { type TopicConfigList, topicConfigTable } from '../protocols/kafka/topic-config.ts';
 import { settings } from './config-schema.ts';
 import { environmentName, formatValue, type Setting, typeName } from './setting.ts';
 
@@ -21,10 +22,31 @@ export const settingsMarkdown = (): string => {
     const { name, default: value, documentation } = setting;
     const flag = flagOf(setting) === '' ? '' : `\`${flagOf(setting)}\``;
     const shown = formatValue(value) === '' ? 'empty' : `\`${formatValue(value)}\``;
-    const text = documentation.replaceAll('|', '\\|');
-    return `| \`${name}\` | ${flag} | ${typeText(setting).replaceAll('|', '\\|')} | ${shown} | ${text} |`;
+    return [`\`${name}\``, flag, typeText(setting), shown, documentation];
   });
-  return ['| setting | flag | type | default | |', '|---|---|---|---|---|', ...rows].join('\n');
+  return markdownTable([['setting', 'flag', 'type', 'default', ''], ...rows]);
+};
+
+/** One of the three lists of topic configs. */
+export const topicConfigsMarkdown = (wanted: TopicConfigList): string => {
+  const rows = topicConfigTable
+    .filter(({ list }) => list === wanted)
+    .map(({ name, type, default: value, brokerSetting, documentation }) => {
+      const shown = value === '' ? 'empty' : `\`${value}\``;
+      const source = brokerSetting === undefined ? shown : `\`kafka.${brokerSetting}\``;
+      return [`\`${name}\``, type, source, documentation];
+    });
+  return markdownTable([['config', 'type', 'default', ''], ...rows]);
+};
+
+/** With aligned columns, as the formatter of this repository wants it: a formatted document stays what was generated. */
+const markdownTable = ([head = [], ...rows]: readonly (readonly string[])[]): string => {
+  const escaped = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
+  const widths = head.map((_, column) => Math.max(3, ...escaped.map((row) => row[column]!.length)));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`;
+  const [first = [], ...others] = escaped;
+  return [line(first), line(widths.map((width) => '-'.repeat(width))), ...others.map(line)].join('\n');
 };
 
 export const settingsJson = (): unknown =>

@@ -248,6 +248,9 @@ const noExchange = ({ none }: Names): string => `NOT_FOUND - no exchange '${none
 const inequivalent = (arg: string, kind: string, name: string, received: string, current: string): string =>
   `PRECONDITION_FAILED - inequivalent arg '${arg}' for ${kind} '${name}' in vhost '/': received ${received} but current is ${current}`;
 
+const invalidArgument = (arg: string, queue: string, reason: string): string =>
+  `PRECONDITION_FAILED - invalid arg '${arg}' for queue '${queue}' in vhost '/': ${reason}`;
+
 const refusals: readonly Refusal[] = [
   { what: 'passive declare of no queue', code: 404, text: noQueue, attempt: (c, { none }) => c.checkQueue(none) },
   {
@@ -291,8 +294,8 @@ const refusals: readonly Refusal[] = [
   {
     what: 'queue declared with an argument that it has not',
     code: 406,
-    text: ({ q }) => inequivalent('x-message-ttl', 'queue', q, "the value '60000' of type 'signedint'", 'none'),
-    attempt: (c, { q }) => c.assertQueue(q, { durable: true, messageTtl: 60_000 }),
+    text: ({ q }) => inequivalent('x-topic', 'queue', q, "the value 'orders' of type 'longstr'", 'none'),
+    attempt: (c, { q }) => c.assertQueue(q, { durable: true, arguments: { 'x-topic': 'orders' } }),
   },
   {
     what: 'exchange declared with another type',
@@ -364,11 +367,28 @@ const refusals: readonly Refusal[] = [
     },
   },
   {
-    what: 'queue with a negative TTL',
+    what: 'queue with an argument that this broker knows and does not implement',
     code: 406,
-    text: ({ none }) =>
-      `PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue '${none}' in vhost '/': {value_negative,-1}`,
-    attempt: (c, { none }) => c.assertQueue(none, { durable: true, arguments: { 'x-message-ttl': -1 } }),
+    text: ({ none }) => invalidArgument('x-message-ttl', none, 'not supported by this broker'),
+    attempt: (c, { none }) => c.assertQueue(none, { durable: true, messageTtl: 60_000 }),
+  },
+  {
+    what: 'quorum queue',
+    code: 406,
+    text: ({ none }) => invalidArgument('x-queue-type', none, 'quorum queues are not supported by this broker'),
+    attempt: (c, { none }) => c.assertQueue(none, { durable: true, arguments: { 'x-queue-type': 'quorum' } }),
+  },
+  {
+    what: 'queue of an unknown type',
+    code: 406,
+    text: ({ none }) => invalidArgument('x-queue-type', none, `"unsupported queue type 'heap'"`),
+    attempt: (c, { none }) => c.assertQueue(none, { durable: true, arguments: { 'x-queue-type': 'heap' } }),
+  },
+  {
+    what: 'subscription on no topic',
+    code: 404,
+    text: ({ x }) => `NOT_FOUND - no topic '${x}' in vhost '/'`,
+    attempt: (c, { none, x }) => c.assertQueue(none, { durable: true, arguments: { 'x-topic': x } }),
   },
 ];
 

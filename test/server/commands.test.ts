@@ -107,7 +107,10 @@ test('errors are one line and a code', async () => {
   const failures: [args: string[], message: RegExp][] = [
     [['consume', 'nothing'], /there is no topic or queue 'nothing'/],
     [['topic', 'create', 'bad name'], /Topic name is invalid/],
-    [['topic', 'create', 'x', '-c', 'retention.m=1'], /retention\.m/],
+    [['topic', 'create', 'x', '-c', 'retention.m=1'], /retention\.m; did you mean 'retention\.ms'\?/],
+    [['topic', 'create', 'x', '-c', 'retention.ms'], /--topic-config: expected NAME=VALUE, not 'retention\.ms'/],
+    [['topic', 'create', 'x', '-p', '10001'], /a topic has 1 to 10000 partitions, not 10001/],
+    [['queue', 'create', 'x', '--start', 'next'], /only a subscription has a start/],
     [['queue', 'create', 'amq.mine'], /amq\./],
     [['queue', 'describe', 'nothing'], /there is no queue 'nothing'/],
     [['consume', 'x', '-f', '%z'], /unknown field '%z'/],
@@ -121,6 +124,28 @@ test('errors are one line and a code', async () => {
   }
   const elsewhere = await run(['topic', 'list', '--data', '/nowhere']);
   assert.match(elsewhere.stderr, /no broker runs on the data directory \/nowhere/);
+});
+
+test('mistakes on the command line are refused with the nearest name and code 2', async () => {
+  const mistakes: [args: string[], message: RegExp][] = [
+    [['topic', 'lst'], /unknown command 'lst'\n\(Did you mean list\?\)/],
+    [['consume', 'x', '--exti'], /unknown option '--exti'\n\(Did you mean --exit\?\)/],
+    [['consume', 'x', '-c', '0'], /expected a number from 1 on/],
+    [['consume', 'x', '-o', 'middle'], /expected beginning, end, an offset/],
+    [['group', 'create', 'x'], /required option '--topic <TOPIC>' not specified/],
+    [
+      ['serve', '--set', 'num.partitions=3'],
+      /unknown setting 'num\.partitions'; did you mean 'kafka\.num\.partitions'\?/,
+    ],
+  ];
+  for (const [args, message] of mistakes) {
+    const { code, stdout, stderr } = await command(args);
+    assert.equal(code, 2, stderr);
+    assert.equal(stdout, '');
+    assert.match(stderr, message);
+  }
+  assert.equal((await run(['consume', '--help'])).code, 0);
+  assert.equal((await run(['--version'])).code, 0);
 });
 
 test('status says who it is', async () => {

@@ -4,15 +4,17 @@ import type { Queue } from '../../broker/queues/queue.ts';
 import type { Topic } from '../../broker/topic.ts';
 import type { VirtualHost } from '../../broker/vhost.ts';
 import { BrokerError } from '../../core/errors.ts';
-import { checkTopicConfig } from '../../protocols/kafka/topic-config.ts';
+import { checkTopicConfig, topicConfigTable } from '../../protocols/kafka/topic-config.ts';
 import { topicNameProblem } from '../../protocols/kafka/topic-directory.ts';
 import type { Config } from '../config.ts';
+import { nearestName } from '../nearest-name.ts';
 import type { AdminRequest, QueueDescription, QueueSummary, TopicDescription, TopicSummary } from './admin-protocol.ts';
 
 type Request<Op extends AdminRequest['op']> = Extract<AdminRequest, { op: Op }>;
 
 const queueNameBytesMax = 255;
-const partitionsMax = 100_000;
+const partitionsMax = 10_000;
+const topicConfigNames = topicConfigTable.map(({ name }) => name);
 
 export const defaultVhost = (broker: Broker): VirtualHost => broker.vhost('/')!;
 
@@ -44,12 +46,18 @@ export const createTopic = (broker: Broker, config: Config, request: Omit<Reques
   if (nameProblem !== undefined) throw new BrokerError('invalid-name', nameProblem);
   for (const [key, value] of Object.entries(topicConfig)) {
     const problem = checkTopicConfig(key, value);
-    if (problem !== undefined) throw new BrokerError('invalid-argument', problem);
+    if (problem !== undefined) throw new BrokerError('invalid-argument', problem + nearestConfigHint(key));
   }
   if (!Number.isSafeInteger(partitions) || partitions < 1 || partitions > partitionsMax) {
     throw new BrokerError('invalid-argument', `a topic has 1 to ${partitionsMax} partitions, not ${partitions}`);
   }
   return broker.createTopic({ vhost: '/', name, partitions, config: new Map(Object.entries(topicConfig)) });
+};
+
+const nearestConfigHint = (name: string): string => {
+  if (topicConfigNames.includes(name)) return '';
+  const nearest = nearestName(name, topicConfigNames);
+  return nearest === undefined ? '' : `; did you mean '${nearest}'?`;
 };
 
 export const deleteTopic = (broker: Broker, name: string): void => broker.deleteTopic(requireTopic(broker, name));
@@ -70,6 +78,9 @@ export const describeQueue = (broker: Broker, name: string): QueueDescription =>
 export const createQueue = (broker: Broker, { name, topic, start }: Omit<Request<'queue-create'>, 'op'>): void => {
   if (start !== undefined && start !== 'first' && start !== 'next') {
     throw new BrokerError('invalid-argument', `a subscription starts at first or next, not '${start}'`);
+  }
+  if (start !== undefined && topic === undefined) {
+    throw new BrokerError('invalid-argument', 'only a subscription has a start: name its topic');
   }
   const vhost = defaultVhost(broker);
   if (vhost.queue(name) !== undefined) throw new BrokerError('already-exists', `queue '${name}' exists already`);

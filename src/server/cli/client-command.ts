@@ -1,7 +1,7 @@
 /** What the commands that talk to a running broker share: their options, one request and its answer, output. */
 import { type Command, InvalidArgumentError } from 'commander';
 import type { AdminRequest } from '../admin/admin-protocol.ts';
-import { resolveConfig } from '../config.ts';
+import { ConfigError, resolveConfig } from '../config.ts';
 import { AdminClient } from './admin-client.ts';
 import type { Row } from './table.ts';
 
@@ -18,6 +18,11 @@ export const collect = (value: string, earlier: readonly string[] | undefined): 
 
 export const integerArgument = (text: string): number => {
   if (!/^-?\d+$/.test(text)) throw new InvalidArgumentError('expected an integer');
+  return Number(text);
+};
+
+export const countArgument = (text: string): number => {
+  if (!/^\d+$/.test(text) || Number(text) === 0) throw new InvalidArgumentError('expected a number from 1 on');
   return Number(text);
 };
 
@@ -68,11 +73,12 @@ export const fieldsText = (fields: Row): string => {
 
 export const asRows = (items: readonly unknown[]): readonly Row[] => items as readonly Row[];
 
-export const parsePairs = (texts: readonly string[]): Record<string, string> =>
+/** @throws ConfigError */
+export const parsePairs = (texts: readonly string[], flag: string): Record<string, string> =>
   Object.fromEntries(
     texts.map((text) => {
       const at = text.indexOf('=');
-      if (at <= 0) throw new InvalidArgumentError(`expected NAME=VALUE, not '${text}'`);
+      if (at <= 0) throw new ConfigError(`${flag}: expected NAME=VALUE, not '${text}'`);
       return [text.slice(0, at), text.slice(at + 1)];
     }),
   );

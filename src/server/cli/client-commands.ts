@@ -15,6 +15,7 @@ import {
   clientCommand,
   collect,
   connect,
+  countArgument,
   fieldsText,
   integerArgument,
   parsePairs,
@@ -53,11 +54,11 @@ const addTopicCommands = (program: Command): void => {
       }),
   );
   clientCommand(topic, 'create <NAME>', 'Create a topic.')
-    .option('-p, --partitions <N>', 'Number of partitions. (default: kafka.num.partitions)', integerArgument)
+    .option('-p, --partitions <N>', 'Number of partitions. (default: kafka.num.partitions)', countArgument)
     .option('-c, --topic-config <NAME=VALUE>', "A topic config by Kafka's name. May be repeated.", collect)
     .action(async (name: string, options: CommonOptions & { partitions?: number; topicConfig?: readonly string[] }) => {
       const { partitions, topicConfig = [] } = options;
-      const config = parsePairs(topicConfig);
+      const config = parsePairs(topicConfig, '--topic-config');
       await ask(options, { op: 'topic-create', name, config, ...(partitions === undefined ? {} : { partitions }) });
     });
   clientCommand(topic, 'delete <NAME>', 'Delete a topic, its messages and its subscriptions.').action(
@@ -88,7 +89,10 @@ const addQueueCommands = (program: Command): void => {
   );
   clientCommand(queue, 'create <NAME>', 'Create a durable queue.')
     .option('--topic <TOPIC>', 'Make it a subscription on this topic, with a message and an ack at a time.')
-    .option('--start <first|next>', "Where a subscription starts: the topic's first message or the next new one.")
+    .option(
+      '--start <first|next>',
+      "Where a subscription starts: the topic's first message or the next new one. (default: first)",
+    )
     .action(async (name: string, options: CommonOptions & { topic?: string; start?: 'first' | 'next' }) => {
       const { topic, start } = options;
       await ask(options, {
@@ -150,10 +154,14 @@ const addConsume = (program: Command): void => {
       parseOffset,
     )
     .option('-p, --partition <N>', 'Topics: only this partition.', integerArgument)
-    .option('-c, --count <N>', 'End after so many messages.', integerArgument)
+    .option('-c, --count <N>', 'End after so many messages.', countArgument)
     .option('-e, --exit', 'End at the last message instead of waiting for more.')
     .option('--peek', 'Queues: look without taking.')
-    .option('-f, --format <FORMAT>', 'What to print, as with kcat: %s %k %t %p %o %T %h %S %K, \\n \\t.', '%s\\n')
+    .option(
+      '-f, --format <FORMAT>',
+      'What to print, as with kcat: %s value, %k key, %t topic, %p partition, %o offset, %T time, %h headers, %S and %K lengths, %%; \\n \\t \\r \\xHH.',
+      '%s\\n',
+    )
     .action(async (name: string, options: CommonOptions & Record<string, unknown>) => {
       const { consume } = await import('./consume-command.ts');
       const request: Record<string, unknown> = { op: 'consume', name };
