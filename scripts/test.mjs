@@ -20,7 +20,7 @@ const testFiles = (path) =>
 const files = roots.flatMap(testFiles);
 const result = spawnSync(
   process.execPath,
-  ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=240000', ...files],
+  ['--import', 'tsx', '--test', '--test-concurrency=2', `--test-timeout=${long ? 3_600_000 : 240_000}`, ...files],
   { stdio: 'inherit' },
 );
 process.exitCode = result.status ?? 1;

@@ -3,8 +3,8 @@
  * touching; the floor swallows a range that reaches it.
  */
 export class AckSet {
-  /** Where the subscription began. */
-  readonly startFloor: number;
+  /** Where the subscription began in this log. */
+  #startFloor: number;
   /** All offsets below are settled. */
   #floor: number;
   /** Settled ranges above the floor, [from, to) pairwise, ascending, with a gap before each. */
@@ -17,10 +17,14 @@ export class AckSet {
   pendingMark: number;
 
   constructor(floor: number) {
-    this.startFloor = floor;
+    this.#startFloor = floor;
     this.#floor = floor;
     this.deliveredMark = floor;
     this.pendingMark = floor;
+  }
+
+  get startFloor(): number {
+    return this.#startFloor;
   }
 
   get floor(): number {
@@ -99,6 +103,14 @@ export class AckSet {
     if (floor <= this.#floor) return;
     this.#floor = floor;
     this.#swallow();
+  }
+
+  /** The subscription begins lower, at what turned out to be the end of the log; nothing was settled after its start. */
+  beginAt(floor: number): void {
+    this.#startFloor = floor;
+    this.#floor = floor;
+    this.deliveredMark = floor;
+    this.pendingMark = floor;
   }
 
   #swallow(): void {

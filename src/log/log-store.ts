@@ -45,13 +45,15 @@ export const ackBytes = 24;
 /** A delivered mark in its record: u32 log id, u32 subscription id, f64 mark. */
 const markBytes = 16;
 
+type AcksSnapshot = [subscriptionId: number, floor: number, mark: number, ranges: readonly number[]];
+
 interface LogSnapshot {
   id: number;
   start: number;
   end: number;
   epochs: number[];
   producers: ProducersSnapshot;
-  acks: [subscriptionId: number, floor: number, mark: number, ranges: readonly number[]][];
+  acks: AcksSnapshot[];
 }
 
 export class LogStore implements StateOwner, Rider {
@@ -74,13 +76,19 @@ export class LogStore implements StateOwner, Rider {
   #notifyScheduled = false;
   /** Delivered marks that wait for a commit to ride on. */
   readonly #dirtyMarks = new Map<AckSet, { readonly log: Log; readonly subscriptionId: number }>();
-  /** State of logs found in the checkpoint whose creation the catalog has not told yet. */
+  /**
+   * State of logs found in the checkpoint that the catalog has not told of yet. Kept until recovery is over, because
+   * subscriptions are told after their logs.
+   */
   readonly #restored = new Map<number, LogSnapshot>();
   /** Index entries of all logs. */
   #entryCount = 0;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
-  /** The highest id of a subscription found in the shard, whether the catalog has it or not. */
+  /**
+   * The highest id of a subscription found in the shard, whether the catalog has it or not: acks and marks of one that it
+   * does not know would be those of another that is given its id.
+   */
   highestSubscriptionId = 0;
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
@@ -109,8 +117,16 @@ export class LogStore implements StateOwner, Rider {
     this.#logs.set(id, log);
     const snapshot = this.#restored.get(id);
     if (snapshot !== undefined) restoreLog(log, snapshot);
-    this.#restored.delete(id);
     return log;
+  }
+
+  /** The catalog says that this subscription exists and where it began. */
+  addSubscription(log: Log, subscriptionId: number, startFloor: number): AckSet {
+    const acks = new AckSet(startFloor);
+    log.subscriptions.set(subscriptionId, acks);
+    const restored = this.#restored.get(log.id)?.acks.find(([id]) => id === subscriptionId);
+    if (restored !== undefined) restoreAcks(acks, restored);
+    return acks;
   }
 
   /** The catalog says that this log is gone. */
@@ -118,6 +134,12 @@ export class LogStore implements StateOwner, Rider {
     this.#logs.delete(log.id);
     for (const acks of log.subscriptions.values()) this.#dirtyMarks.delete(acks);
     log.drop();
+  }
+
+  /** The shards are open: what the checkpoint held of logs that the catalog does not know is nobody's. */
+  endRecovery(): void {
+    for (const id of this.#restored.keys()) if (!this.#logs.has(id)) this.#noteUnknown(id);
+    this.#restored.clear();
   }
 
   removeSubscription(log: Log, subscriptionId: number): void {
@@ -224,7 +246,7 @@ export class LogStore implements StateOwner, Rider {
 
   restore(snapshot: Buffer): void {
     for (const log of JSON.parse(snapshot.toString()) as LogSnapshot[]) {
-      for (const [id] of log.acks) this.highestSubscriptionId = Math.max(this.highestSubscriptionId, id);
+      for (const [id] of log.acks) this.#noteSubscription(id);
       // The catalog of shard 0 comes after the logs of shard 0, but before those of the other shards.
       const existing = this.#logs.get(log.id);
       if (existing !== undefined) restoreLog(existing, log);
@@ -324,6 +346,10 @@ export class LogStore implements StateOwner, Rider {
     if (id < firstTransientLogId && id > this.highestUnknownLogId) this.highestUnknownLogId = id;
   }
 
+  #noteSubscription(id: number): void {
+    if (id > this.highestSubscriptionId) this.highestSubscriptionId = id;
+  }
+
   #noteChanged(log: Log): void {
     if (log.changeNoted) return;
     log.changeNoted = true;
@@ -334,7 +360,8 @@ export class LogStore implements StateOwner, Rider {
     for (let at = start; at < end; at += ackBytes) {
       const log = this.#logs.get(buffer.readUInt32LE(at));
       const subscriptionId = buffer.readUInt32LE(at + 4);
-      if (subscriptionId > this.highestSubscriptionId) this.highestSubscriptionId = subscriptionId;
+      this.#noteSubscription(subscriptionId);
+      if (log === undefined) this.#noteUnknown(buffer.readUInt32LE(at));
       log?.applyAck(subscriptionId, buffer.readDoubleLE(at + 8), buffer.readDoubleLE(at + 16));
     }
   }
@@ -342,7 +369,9 @@ export class LogStore implements StateOwner, Rider {
   #applyMarks(buffer: Buffer, start: number, end: number): void {
     for (let at = start; at < end; at += markBytes) {
       const log = this.#logs.get(buffer.readUInt32LE(at));
-      const acks = log?.subscriptions.get(buffer.readUInt32LE(at + 4));
+      const subscriptionId = buffer.readUInt32LE(at + 4);
+      this.#noteSubscription(subscriptionId);
+      const acks = log?.subscriptions.get(subscriptionId);
       if (acks === undefined) continue;
       acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
       acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
@@ -357,13 +386,17 @@ const restoreLog = (log: Log, snapshot: LogSnapshot): void => {
   log.endOffset = log.durableEnd = log.visibleEnd = snapshot.end;
   log.epochs.push(...snapshot.epochs);
   log.producers.restore(snapshot.producers);
-  for (const [subscriptionId, floor, mark, ranges] of snapshot.acks) {
-    const acks = log.subscriptions.get(subscriptionId) ?? new AckSet(0);
-    acks.raiseFloor(floor);
-    for (let i = 0; i < ranges.length; i += 2) acks.add(ranges[i]!, ranges[i + 1]!);
-    acks.deliveredMark = acks.pendingMark = mark;
-    log.subscriptions.set(subscriptionId, acks);
+  for (const restored of snapshot.acks) {
+    // A subscription that the catalog does not have (yet) is not restored: nobody would ever remove it again.
+    const acks = log.subscriptions.get(restored[0]);
+    if (acks !== undefined) restoreAcks(acks, restored);
   }
+};
+
+const restoreAcks = (acks: AckSet, [, floor, mark, ranges]: AcksSnapshot): void => {
+  acks.raiseFloor(floor);
+  for (let i = 0; i < ranges.length; i += 2) acks.add(ranges[i]!, ranges[i + 1]!);
+  acks.deliveredMark = acks.pendingMark = Math.max(acks.deliveredMark, mark);
 };
 
 /** Log ids from here on belong to logs that no restart keeps; they are not written into the catalog. */

@@ -33,7 +33,7 @@ const readyDeadlineMs = 20_000;
 const exitDeadlineMs = 10_000;
 
 // Groups settle at once instead of after the 3 s that production wants; everything else is the default configuration.
-const settings = ['--set', 'kafka.group.initial.rebalance.delay.ms=0'];
+const settings = ['kafka.group.initial.rebalance.delay.ms=0'];
 
 interface Listening {
   readonly process: ChildProcess;
@@ -41,12 +41,19 @@ interface Listening {
   readonly amqpPort: number;
 }
 
-const serve = async (dataDir: string, kafkaPort: number, amqpPort: number): Promise<Listening> => {
+interface ServeOptions {
+  readonly dataDir: string;
+  /** `name=value` each, beside those above. */
+  readonly settings: readonly string[];
+}
+
+const serve = async (options: ServeOptions, kafkaPort: number, amqpPort: number): Promise<Listening> => {
+  const set = [...settings, ...options.settings].flatMap((setting) => ['--set', setting]);
   const child = spawn(
     process.execPath,
     [
-      ...['--import', 'tsx', 'src/server/main.ts', 'serve', '--data', dataDir],
-      ...['--kafka', `127.0.0.1:${kafkaPort}`, '--amqp', `127.0.0.1:${amqpPort}`, ...settings],
+      ...['--import', 'tsx', 'src/server/main.ts', 'serve', '--data', options.dataDir],
+      ...['--kafka', `127.0.0.1:${kafkaPort}`, '--amqp', `127.0.0.1:${amqpPort}`, ...set],
     ],
     { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'pipe'] },
   );
@@ -89,7 +96,8 @@ const signalAndWait = async (child: ChildProcess, signal: NodeJS.Signals): Promi
   }
 };
 
-export const startBrokerUnderTest = async (): Promise<BrokerUnderTest> => {
+/** @param moreSettings `name=value` each; real peers do not get them */
+export const startBrokerUnderTest = async (moreSettings: readonly string[] = []): Promise<BrokerUnderTest> => {
   if (againstPeers) {
     const notOurs = async (): Promise<never> => {
       throw new Error('a peer is not ours to kill');
@@ -97,7 +105,8 @@ export const startBrokerUnderTest = async (): Promise<BrokerUnderTest> => {
     return { kafka: peers.kafka ?? '', amqp: peers.amqp ?? '', stop: async () => {}, kill: notOurs, restart: notOurs };
   }
   const dataDir = await mkdtemp(join(tmpdir(), 'rosettamq-test-'));
-  let running = await serve(dataDir, 0, 0);
+  const options: ServeOptions = { dataDir, settings: moreSettings };
+  let running = await serve(options, 0, 0);
   // A test process that dies must not leave its broker behind.
   const killOnExit = (): void => {
     running.process.kill('SIGKILL');
@@ -117,7 +126,7 @@ export const startBrokerUnderTest = async (): Promise<BrokerUnderTest> => {
     },
     kill: () => signalAndWait(running.process, 'SIGKILL'),
     restart: async () => {
-      running = await serve(dataDir, kafkaPort, amqpPort);
+      running = await serve(options, kafkaPort, amqpPort);
     },
   };
 };

@@ -4,9 +4,15 @@ import { skipAgainstPeers } from '../clients/broker-under-test.ts';
 import { cycles, forEachSeed } from '../model/dice.ts';
 import { checkAmqpLoss } from './amqp-loss.ts';
 
-test('nothing confirmed is lost and nothing settled comes back', { skip: skipAgainstPeers, timeout: 1_800_000 }, (t) =>
-  forEachSeed(1, async (seed) => {
-    const count = await checkAmqpLoss({ cycles: cycles(100), seed });
-    t.diagnostic(`${count} confirmed messages, seed ${seed}`);
-  }),
-);
+for (const { shardCount, count } of [
+  { shardCount: 1, count: 100 },
+  { shardCount: 3, count: 20 },
+]) {
+  const name = `nothing confirmed is lost and nothing settled comes back (shards: ${shardCount})`;
+  test(name, { skip: skipAgainstPeers, timeout: 1_800_000 }, (t) =>
+    forEachSeed(1, async (seed) => {
+      const confirmed = await checkAmqpLoss({ cycles: cycles(count), seed, shardCount });
+      t.diagnostic(`${confirmed} confirmed messages, seed ${seed}`);
+    }),
+  );
+}

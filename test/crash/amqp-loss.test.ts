@@ -4,9 +4,15 @@ import { skipAgainstPeers } from '../clients/broker-under-test.ts';
 import { cycles, forEachSeed } from '../model/dice.ts';
 import { checkAmqpLoss } from './amqp-loss.ts';
 
-test('nothing confirmed is lost and nothing settled comes back', { skip: skipAgainstPeers }, (t) =>
-  forEachSeed(1, async (seed) => {
-    const count = await checkAmqpLoss({ cycles: cycles(5), seed });
-    t.diagnostic(`${count} confirmed messages, seed ${seed}`);
-  }),
-);
+for (const { shardCount, count } of [
+  { shardCount: 1, count: 5 },
+  { shardCount: 3, count: 2 },
+]) {
+  const name = `nothing confirmed is lost and nothing settled comes back (shards: ${shardCount})`;
+  test(name, { skip: skipAgainstPeers }, (t) =>
+    forEachSeed(1, async (seed) => {
+      const confirmed = await checkAmqpLoss({ cycles: cycles(count), seed, shardCount });
+      t.diagnostic(`${confirmed} confirmed messages, seed ${seed}`);
+    }),
+  );
+}

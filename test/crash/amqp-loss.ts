@@ -2,6 +2,7 @@
 // killed at a random moment; then everything is drained and compared with what the broker had promised:
 // - a confirmed message is there, unless its settlement was on the way;
 // - a message whose settlement the broker had seen (a later synchronous command on that channel was answered) stays away;
+// - a message that a consumer has seen exists: what is not durable is not delivered;
 // - each message at most once, those of one publisher in order;
 // - the copies of one publish in two queues are both there or both not.
 import assert from 'node:assert/strict';
@@ -14,6 +15,7 @@ import { Dice } from '../model/dice.ts';
 export interface LossRun {
   readonly cycles: number;
   readonly seed: number;
+  readonly shardCount: number;
 }
 
 const publisherCount = 3;
@@ -24,6 +26,7 @@ const prefetchCount = 60;
 const bodyBytesMax = 2000;
 const loadMsMin = 100;
 const loadMsMax = 700;
+const crashAgainShare = 0.2;
 const exchange = 'loss';
 /** The consumers work on this queue; nobody touches the other. */
 const worked = 'loss.worked';
@@ -32,6 +35,8 @@ const untouched = 'loss.untouched';
 /** What is known of the messages of all cycles. */
 class Ledger {
   readonly confirmed = new Set<string>();
+  /** A consumer has them or had them. */
+  readonly seen = new Set<string>();
   /** Their acknowledgement was sent. */
   readonly settling = new Set<string>();
   /** The broker answered something that was sent after their acknowledgement. */
@@ -89,7 +94,8 @@ class Load {
         outstanding++;
         channel.publish(exchange, 'any', body, { persistent: true }, (error) => {
           outstanding--;
-          if (this.#isStopped || error !== null) return;
+          if (error !== null) return;
+          // Also after the kill: what the broker sent before it died was promised.
           confirmed.add(identity);
           send();
         });
@@ -105,7 +111,9 @@ class Load {
     await channel.prefetch(prefetchCount);
     const unacked: ConsumeMessage[] = [];
     await channel.consume(worked, (message) => {
-      if (message === null || this.#isStopped) return;
+      if (message === null) return;
+      this.#ledger.seen.add(identityOf(message.content));
+      if (this.#isStopped) return;
       unacked.push(message);
       if (unacked.length >= this.#dice.between(1, prefetchCount)) this.#settle(channel, unacked);
     });
@@ -172,6 +180,8 @@ const verify = (ledger: Ledger, inWorked: readonly string[], inUntouched: readon
   const leftUntouched = new Set(inUntouched);
   const lost = [...ledger.confirmed].filter((identity) => !leftUntouched.has(identity));
   assert.deepEqual(lost, [], `confirmed messages are missing in ${untouched}`);
+  const phantoms = [...ledger.seen].filter((identity) => !leftUntouched.has(identity));
+  assert.deepEqual(phantoms, [], 'messages were delivered that the crash undid');
   const unsettledLost = [...ledger.confirmed].filter((id) => !leftWorked.has(id) && !ledger.settling.has(id));
   assert.deepEqual(unsettledLost, [], `confirmed messages that nobody settled are missing in ${worked}`);
   const back = inWorked.filter((identity) => ledger.settled.has(identity));
@@ -183,9 +193,9 @@ const verify = (ledger: Ledger, inWorked: readonly string[], inUntouched: readon
 };
 
 /** Returns how many messages were confirmed. */
-export const checkAmqpLoss = async ({ cycles, seed }: LossRun): Promise<number> => {
+export const checkAmqpLoss = async ({ cycles, seed, shardCount }: LossRun): Promise<number> => {
   const dice = new Dice(seed);
-  const broker: BrokerUnderTest = await startBrokerUnderTest();
+  const broker: BrokerUnderTest = await startBrokerUnderTest([`shards=${shardCount}`]);
   let confirmedCount = 0;
   try {
     await declare(broker.amqp);
@@ -197,6 +207,11 @@ export const checkAmqpLoss = async ({ cycles, seed }: LossRun): Promise<number> 
       load.stop();
       await broker.kill();
       await broker.restart();
+      // What recovery wrote must be as good a start for the next one.
+      if (dice.chance(crashAgainShare)) {
+        await broker.kill();
+        await broker.restart();
+      }
       await verifyCycle(broker.amqp, ledger, cycle);
       confirmedCount += ledger.confirmed.size;
     }

@@ -25,6 +25,10 @@ const topicNames = ['t1', 't2'] as const;
 const partitionCount = { t1: 3, t2: 1 } as const;
 const producerIds = [7, 8];
 
+const churnBodyBytes = 10_000;
+/** Many times what a checkpoint needs to become due. */
+const churnRoundsMax = 200;
+
 const queueProperties = { durable: true, exclusive: false, autoDelete: false, arguments: new Map() };
 
 const operations = {
@@ -33,6 +37,7 @@ const operations = {
   produceAgain: 6,
   produceWrong: 4,
   settle: 12,
+  churn: 2,
   recreate: 2,
   read: 10,
   wait: 14,
@@ -74,7 +79,6 @@ class LogTest {
   }
 
   async #step(): Promise<void> {
-    const usedBytes = this.#stand.broker.firstShard.log.usedBytes;
     const operation = this.#stand.broker.hasRoom ? this.#dice.weighted(operations) : 'makeRoom';
     switch (operation) {
       case 'publish':
@@ -91,6 +95,9 @@ class LogTest {
         break;
       case 'settle':
         this.#settle();
+        break;
+      case 'churn':
+        await this.#churn();
         break;
       case 'recreate':
         this.#recreate(this.#dice.pick([...queueNames, ...topicNames])!);
@@ -118,7 +125,6 @@ class LogTest {
         await this.#makeRoom();
         break;
     }
-    if (this.#stand.broker.firstShard.log.usedBytes < usedBytes) this.reclaimCount++;
     this.#checkEnds();
   }
 
@@ -262,11 +268,37 @@ class LogTest {
     const { length } = model!.messages;
     const from = this.#dice.chance(0.5) ? log.startOffset : this.#dice.below(length);
     const to = Math.min(length, from + this.#dice.between(1, this.#dice.chance(0.2) ? length : 8));
+    this.#settleRange(key, from, to);
+  }
+
+  #settleRange(key: LogKey, from: number, to: number): void {
     if (from >= to) return;
+    const log = this.#logs.get(key)!;
     const queue = [...this.#stand.broker.vhost('/')!.queues].find((each) => each.log === log)!;
     for (let offset = from; offset < to; offset++) this.#stand.broker.ack(queue.subscription.parts[0]!, offset);
     this.#stand.broker.flushAcks();
     this.#noteInLogs([{ kind: 'settle', log: key, from, to }]);
+  }
+
+  /** Messages come and go in a queue until the shard gives a file back, whatever the other logs hold. */
+  async #churn(): Promise<void> {
+    const queues = [...this.#world.logs].filter(([, { isQueue }]) => isQueue).map(([key]) => key);
+    const key = this.#dice.pick(queues);
+    if (key === undefined) return;
+    const log = this.#logs.get(key)!;
+    const shardLog = log.store.shard.log;
+    for (let round = 0, usedBytes = 0; shardLog.usedBytes >= usedBytes; round++) {
+      assert.ok(round < churnRoundsMax, 'a file comes back while messages come and go');
+      if (!this.#stand.broker.hasRoom) return;
+      usedBytes = shardLog.usedBytes;
+      const body = `${++this.#lastBody}:`.padEnd(churnBodyBytes, 'churn ');
+      this.#stand.publish([{ body, transient: false, logs: [log] }]);
+      this.#noteInLogs([{ kind: 'append', log: key, bodies: [body], transient: false, producer: undefined }]);
+      this.#settleRange(key, log.startOffset, log.endOffset);
+      await this.#stand.durable();
+      await turn();
+    }
+    this.reclaimCount++;
   }
 
   /** All ends are known at once; what was told as durable is visible. */
