@@ -120,7 +120,8 @@ const writeLargeContent = (output: SocketOutput, to: DeliverAddress, delivery: D
     for (let from = frame + frameHeaderBytes; from < next - 1; ) {
       if (room === 0) {
         room = Math.min(pieceBytesMax, remaining);
-        writeFrameHeader(output.view, output.reserve(frameHeaderBytes), to.channel, room);
+        const position = output.reserve(frameHeaderBytes);
+        writeFrameHeader(output.view, position, to.channel, room);
         output.advance(frameHeaderBytes);
       }
       const bytes = Math.min(room, next - 1 - from);
