@@ -7,6 +7,7 @@ import type { Principal } from '../../broker/access.ts';
 import type { Broker } from '../../broker/broker.ts';
 import type { VirtualHost } from '../../broker/vhost.ts';
 import { BrokerError } from '../../core/errors.ts';
+import { receive } from '../../wire/receive.ts';
 import { AmqpError, toAmqpError } from './amqp-errors.ts';
 import { amqpLimits } from './amqp-limits.ts';
 import type { Logger } from './amqp-logger.ts';
@@ -107,7 +108,7 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     this.outbox = new Outbox(broker.gate, this.output, this);
     this.#reader = new FrameReader(this);
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    receive(socket, (chunk) => this.#onData(chunk));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#onClose());
     this.#arm(settings.handshake_timeout, 'handshake_timeout');
@@ -205,11 +206,11 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
       this.#fail(error, 0);
     }
     this.#reading = false;
-    this.#finishTurn(chunk?.length ?? 0);
+    this.#finishTurn(chunk);
   }
 
   /** Commits what the chunk brought. */
-  #finishTurn(chunkBytes: number): void {
+  #finishTurn(chunk: Buffer | undefined): void {
     try {
       this.#session?.commit();
       if (this.#settled.size > 0) {
@@ -222,8 +223,9 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     }
     for (const channel of this.#assembling) {
       if (channel.content.expects === 'method') this.#assembling.delete(channel);
-      else channel.content.leaveChunk(chunkBytes);
+      else if (chunk !== undefined) channel.content.leaveChunk(chunk);
     }
+    const chunkBytes = chunk?.length ?? 0;
     if (chunkBytes > 0 && this.outbox.addUndurable(chunkBytes)) {
       this.#undurableBytes += chunkBytes;
       if (this.#undurableBytes > amqpLimits.undurableBytesMax) this.pause('undurable');
@@ -390,7 +392,7 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     this.#reading = true;
     this.#hold.release((channel, frames) => this.#publishHeld(channel, frames));
     this.#reading = false;
-    this.#finishTurn(0);
+    this.#finishTurn(undefined);
     if (this.#toldBlocked) this.reply(0, { method: 'connection.unblocked' });
     this.#toldBlocked = false;
     this.unpause('held');

@@ -54,24 +54,14 @@ export class ContentAssembly implements ContentFrames {
     if (this.#problem !== undefined) throw this.#problem;
   }
 
-  /**
-   * The chunk in which the last frames came is done. If they are a small part of it, they are copied, so that slow or
-   * interleaved messages do not keep whole chunks alive.
-   */
-  leaveChunk(chunkBytes: number): void {
-    let bytes = 0;
-    for (let i = this.#ownedFrames; i < this.buffers.length; i++)
-      bytes += this.ranges[i * 2 + 1]! - this.ranges[i * 2]!;
-    if (bytes < chunkBytes / 2) {
-      const copy = Buffer.allocUnsafeSlow(bytes);
-      let to = 0;
-      for (let i = this.#ownedFrames; i < this.buffers.length; i++) {
-        const from = this.ranges[i * 2]!;
-        const frameBytes = this.buffers[i]!.copy(copy, to, from, this.ranges[i * 2 + 1]!);
-        this.buffers[i] = copy;
-        this.ranges[i * 2] = to;
-        this.ranges[i * 2 + 1] = to += frameBytes;
-      }
+  /** The memory of the chunk in which the last frames came is about to be used again: what lies in it is copied. */
+  leaveChunk(chunk: Buffer): void {
+    for (let i = this.#ownedFrames; i < this.buffers.length; i++) {
+      if (this.buffers[i]!.buffer !== chunk.buffer) continue;
+      const copy = Buffer.from(this.buffers[i]!.subarray(this.ranges[i * 2]!, this.ranges[i * 2 + 1]!));
+      this.buffers[i] = copy;
+      this.ranges[i * 2] = 0;
+      this.ranges[i * 2 + 1] = copy.length;
     }
     this.#ownedFrames = this.buffers.length;
   }

@@ -53,6 +53,8 @@ export class FrameReader {
       return;
     }
     this.#read(chunk);
+    // The chunk's memory is valid in this turn only.
+    if (this.#rest !== undefined) this.#rest = Buffer.from(this.#rest);
   }
 
   /** Goes on with what was kept. */

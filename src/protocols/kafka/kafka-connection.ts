@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { MalformedError, Reader } from '../../wire/cursor.ts';
+import { receive } from '../../wire/receive.ts';
 import type { Writer } from '../../wire/writer.ts';
 import { ApiKey, type ApiSupport, findApi, isSupported, responseHeaderVersion } from './api-keys.ts';
 import { apiHandlers } from './dispatch.ts';
@@ -62,7 +63,7 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.#queue = new ResponseQueue(socket, services.broker.gate, this);
     this.lastRequestMs = services.broker.clock.now();
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    receive(socket, (chunk) => this.#onData(chunk));
     socket.on('drain', () => this.#queue.drained());
     socket.on('error', (error) => host.logger.debug({ peer: this.#clientHost, err: error }, 'Kafka connection failed'));
     socket.on('close', () => this.#onClose());
@@ -105,6 +106,7 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.#received.push(chunk);
     this.lastRequestMs = this.#services.broker.clock.now();
     if (!this.#paused) this.#process();
+    this.#received.leaveChunk();
   }
 
   #onClose(): void {
@@ -202,7 +204,8 @@ export class KafkaConnection implements ResponseQueueOwner {
   }
 
   #handleOther(support: ApiSupport, version: number, requestBytes: number): void {
-    const reader = this.#reader.reset(this.#received.contiguous(requestBytes));
+    // Copied: a handler may keep bytes of it, and answer later.
+    const reader = this.#reader.reset(Buffer.from(this.#received.contiguous(requestBytes)));
     const { correlationId, clientId } = readRequestHeader(reader);
     const services = this.#services;
     if (!isSupported(support, version)) {

@@ -23,6 +23,15 @@ export class ReceivedBytes {
     this.#availableBytes += chunk.length;
   }
 
+  /** The memory of the last chunk is about to be used again: what is left of it is copied. */
+  leaveChunk(): void {
+    const last = this.#chunks.length - 1;
+    if (last < 0) return;
+    const from = last === 0 ? this.#start : 0;
+    this.#chunks[last] = Buffer.from(this.#chunks[last]!.subarray(from));
+    if (last === 0) this.#start = 0;
+  }
+
   /** The int32 at the front; needs 4 available bytes. */
   peekInt32(): number {
     const first = this.#chunks[0]!;
