@@ -114,7 +114,13 @@ const rawRows: readonly RowOptions[] = [
   },
   {
     id: 'raw-1000-queues',
-    title: `Raw generator, persistent, confirm window 1000, ${QUEUE_COUNT} queues in turn`,
+    title: `Raw generator, persistent, confirm window 1000, ${QUEUE_COUNT} queues in turn, 250 messages each`,
+    args: ['--window', '1000', '--queues', String(QUEUE_COUNT), '--run', '250'],
+    appliesTo: notQuorum,
+  },
+  {
+    id: 'raw-1000-queues-singly',
+    title: `Raw generator, persistent, confirm window 1000, ${QUEUE_COUNT} queues in turn, one message each`,
     args: ['--window', '1000', '--queues', String(QUEUE_COUNT)],
     appliesTo: notQuorum,
   },

@@ -14,6 +14,7 @@ const { values } = parseArgs({
     address: { type: 'string', default: '127.0.0.1:5672' },
     queue: { type: 'string', default: 'amqp-raw' },
     queues: { type: 'string', default: '1' },
+    run: { type: 'string', default: '1' },
     'queue-type': { type: 'string', default: 'classic' },
     size: { type: 'string', default: '100' },
     transient: { type: 'boolean', default: false },
@@ -42,6 +43,7 @@ const openPublisher = async () => {
   if (window > 0) await connection.selectConfirms();
   const options = {
     queues,
+    run: Number(values.run),
     sizeBytes: Number(values.size),
     isPersistent: !values.transient,
     window,

@@ -11,6 +11,8 @@ const WRITES_PER_TURN = 16;
 export interface PublishOptions {
   /** Published to in turn. */
   readonly queues: readonly string[];
+  /** Messages in a row for one queue before the next has its turn. */
+  readonly run: number;
   readonly sizeBytes: number;
   readonly isPersistent: boolean;
   /** Most unconfirmed messages; 0 publishes without confirms. */
@@ -40,12 +42,13 @@ export class Publisher {
     this.#options = options;
     this.#confirms = new ConfirmWindow(Math.max(options.window, 1));
     const content = contentFrames(CHANNEL, Buffer.alloc(options.sizeBytes, 'x'), options.isPersistent);
-    const perQueue = options.queues.map((queue) => {
+    const round = options.queues.flatMap((queue) => {
       const args = [uint16(0), shortString(''), shortString(queue), octet(0)];
-      return Buffer.concat([methodFrame(CHANNEL, METHOD.publish, ...args), content]);
+      const message = Buffer.concat([methodFrame(CHANNEL, METHOD.publish, ...args), content]);
+      return Array.from({ length: options.run }, () => message);
     });
-    const repeats = Math.ceil(options.batch / perQueue.length);
-    const messages = Array.from({ length: repeats }, () => perQueue).flat();
+    const repeats = Math.ceil(options.batch / round.length);
+    const messages = Array.from({ length: repeats }, () => round).flat();
     this.#encoded = Buffer.concat(messages);
     const starts = [0];
     for (const message of messages) starts.push(starts.at(-1)! + message.length);
