@@ -42,6 +42,7 @@ const publishOverAmqp = async (address: string): Promise<void> => {
     await connection.selectConfirms();
     const publisher = new Publisher(connection, {
       queues: [NAME],
+      run: 1,
       sizeBytes: 100,
       isPersistent: true,
       window: 1,
