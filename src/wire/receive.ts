@@ -8,7 +8,7 @@
  */
 import type { Socket } from 'node:net';
 
-const receiveBytes = 256 * 1024;
+const receiveBytes = 64 * 1024;
 
 let shared: Buffer | undefined;
 
@@ -32,7 +32,12 @@ export const receive = (socket: Socket, onChunk: (chunk: Buffer) => void): void 
   internals[buffer] = memory;
   internals[callback] = (bytes: number): boolean => {
     onChunk(memory.subarray(0, bytes));
-    return true;
+    if (bytes < receiveBytes) return true;
+    // More is waiting, and libuv would read on, up to 32 times: the other sockets get their turn first.
+    setImmediate(() => {
+      if (!socket.destroyed && !socket.isPaused()) socket.resume();
+    });
+    return false;
   };
   handle.useUserBuffer(memory);
 };
