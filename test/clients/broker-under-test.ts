@@ -32,8 +32,9 @@ const repositoryRoot = join(import.meta.dirname, '../..');
 const readyDeadlineMs = 20_000;
 const exitDeadlineMs = 10_000;
 
+const shards = process.env.ROSETTAMQ_TEST_SHARDS;
 // Groups settle at once instead of after the 3 s that production wants; everything else is the default configuration.
-const settings = ['kafka.group.initial.rebalance.delay.ms=0'];
+const settings = [...(shards === undefined ? [] : [`shards=${shards}`]), 'kafka.group.initial.rebalance.delay.ms=0'];
 
 interface Listening {
   readonly process: ChildProcess;
