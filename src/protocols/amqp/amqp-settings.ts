@@ -1,4 +1,5 @@
 /** Settings of the AMQP head under RabbitMQ's names. */
+import { limits } from '../../core/limits.ts';
 import { amqpLimits } from './amqp-limits.ts';
 
 export interface AmqpSettings {
@@ -39,8 +40,8 @@ export const assertAmqpSettings = (settings: AmqpSettings): void => {
   }
   if (channel_max < 1 || channel_max > 65_535) throw new Error('amqp.channel_max must be between 1 and 65535');
   if (heartbeat < 0 || heartbeat > 65_535) throw new Error('amqp.heartbeat must be between 0 and 65535 seconds');
-  if (max_message_size < 1 || max_message_size > 33_554_432) {
-    throw new Error('amqp.max_message_size must be between 1 and 33554432 bytes');
+  if (max_message_size < 1 || max_message_size > limits.messageBytesMax) {
+    throw new Error(`amqp.max_message_size must be between 1 and ${limits.messageBytesMax} bytes`);
   }
   if (amqpLimits.outputLowBytes >= amqpLimits.outputHighBytes)
     throw new Error('outputLowBytes must be below outputHighBytes');
