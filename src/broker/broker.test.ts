@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../core/limits.ts';
 import type { Log } from '../log/log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { type Broker, openBroker } from './broker.ts';
+import { FakeClock } from './groups/fake-clock.ts';
 import type { Message, MessageForm } from './message.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
 import type { Queue } from './queues/queue.ts';
@@ -226,5 +228,42 @@ test('a deleted queue cancels its consumers, and its name can be used anew', asy
   assert.equal(broker.vhost('/')!.deleteQueue('q', { ifEmpty: false, ifUnused: false }), 1);
   assert.equal(sink.cancelled, true);
   assert.equal(declare(broker, 'q').messageCount, 0);
+  await broker.close();
+});
+
+test('settlements go along with the next commit, or make one of their own after a while', async () => {
+  const clock = new FakeClock();
+  const broker = await openBroker({
+    storage: new MemoryStorage(new MemoryDisk()),
+    durability: 'sync',
+    clock,
+    forms: [plainForm],
+  });
+  const queue = declare(broker, 'orders');
+  const sink = new CollectingSink();
+  queue.subscription.attach(sink);
+  publish(broker, [queue.log!], ['a', 'b', 'c']);
+  await sink.has(3);
+  const settle = (index: number): void => broker.ack(sink.deliveries[index]!.part, sink.deliveries[index]!.offset);
+  const commits = broker.gate.current;
+
+  settle(0);
+  assert.equal(broker.gate.current, commits);
+  assert.equal(queue.subscription.unackedCount, 3);
+  publish(broker, [queue.log!], ['d']);
+  assert.equal(broker.gate.current, commits + 1);
+  assert.equal(queue.subscription.unackedCount, 2);
+
+  settle(1);
+  clock.advance(limits.settleDelayMs);
+  assert.equal(broker.gate.current, commits + 2);
+  assert.equal(queue.subscription.unackedCount, 1);
+
+  settle(2);
+  broker.flushAcks();
+  assert.equal(broker.gate.current, commits + 3);
+  assert.equal(queue.subscription.unackedCount, 0);
+  clock.advance(limits.settleDelayMs);
+  assert.equal(broker.gate.current, commits + 3);
   await broker.close();
 });

@@ -75,7 +75,8 @@ export class Broker {
   readonly #roomListeners = new Set<(hasRoom: boolean) => void>();
   #hadRoom = true;
   #nextProducerId = 0;
-  #failed = false;
+  /** Failed or closed. */
+  #ended = false;
   readonly #onFailed: (error: Error) => void;
 
   /** Use openBroker(). */
@@ -103,7 +104,8 @@ export class Broker {
       this.#shards.push(shard);
       this.#stores.push(store);
       this.#builders.push(new BlockBuilder(store));
-      this.#ackCollectors.set(store, new AckCollector(store));
+      const onFailed = (error: Error): void => this.#fail(error);
+      this.#ackCollectors.set(store, new AckCollector({ store, clock: this.clock, onFailed }));
     });
     const forms = new Map((options.forms ?? []).map((form) => [form.id, form]));
     this.forms = forms;
@@ -171,12 +173,12 @@ export class Broker {
     return this.#builders[0]!;
   }
 
-  /** Settles one delivery; committed with others at the end of the turn at the latest. */
+  /** Settles one delivery; committed with others before long. */
   ack(part: SubscriptionPart, offset: number): void {
     this.#ackCollectors.get(part.log.store)!.add(part, offset, offset + 1);
   }
 
-  /** Commits what was settled in this turn. */
+  /** Commits what was settled until now. A reply to a client that has settled something comes after it. */
   flushAcks(): void {
     for (const collector of this.#ackCollectors.values()) collector.flush();
   }
@@ -247,7 +249,8 @@ export class Broker {
 
   /** Resolves when all that was committed is durable. */
   async close(): Promise<void> {
-    this.flushAcks();
+    if (!this.#ended) this.flushAcks();
+    this.#ended = true;
     await Promise.all(this.#shards.map((shard) => shard.close()));
   }
 
@@ -263,8 +266,8 @@ export class Broker {
   }
 
   #fail(error: Error): void {
-    if (this.#failed) return;
-    this.#failed = true;
+    if (this.#ended) return;
+    this.#ended = true;
     this.#onFailed(error);
   }
 }

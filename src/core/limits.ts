@@ -29,6 +29,8 @@ export const limits = {
   groupNameLengthMax: 8192,
   /** Characters of the instance id of a static member; as of Kafka's clients. */
   groupInstanceIdLengthMax: 249,
+  /** Settlements of messages wait this long for a commit to go along with. */
+  settleDelayMs: 2,
   /** Offsets of one commit; those of a larger request are several commits. */
   offsetsPerCommitMax: 1000,
 } as const;

@@ -96,7 +96,7 @@ export class LogStore implements StateOwner, Rider {
   constructor(shard: Shard) {
     this.shard = shard;
     shard.register(this);
-    shard.setRider(this);
+    shard.addRider(this);
   }
 
   get epoch(): Epoch {
@@ -177,6 +177,10 @@ export class LogStore implements StateOwner, Rider {
       buffer.writeDoubleLE(acks.pendingMark, at + 8);
       at += markBytes;
     }
+  }
+
+  committed(): void {
+    this.#dirtyMarks.clear();
   }
 
   apply(
@@ -375,8 +379,6 @@ export class LogStore implements StateOwner, Rider {
       if (acks === undefined) continue;
       acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
       acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
-      // Only here: a commit that was begun, and took the marks along, may have been abandoned.
-      if (acks.pendingMark === acks.deliveredMark) this.#dirtyMarks.delete(acks);
     }
   }
 }

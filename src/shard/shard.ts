@@ -63,8 +63,10 @@ export interface StateOwner {
 export interface Rider {
   /** Bytes of all its records with their headers; 0 for none. */
   sizeBytes(): number;
-  /** Writes them at `start`. They ride again until they are applied: the commit may be abandoned. */
+  /** Writes them at `start`. They are still to ride: the commit may be abandoned. */
   write(buffer: Buffer, start: number): void;
+  /** What was written is in the log and will be applied next. */
+  committed(): void;
 }
 
 export class Shard {
@@ -74,13 +76,14 @@ export class Shard {
   readonly #owners: StateOwner[] = [];
   readonly #ownerOfType: (StateOwner | undefined)[] = [];
   readonly #durableListeners: StateOwner[] = [];
-  #rider: Rider | undefined;
+  readonly #riders: Rider[] = [];
   #checkpointing = false;
   #closing = false;
   #epoch = 0 as Epoch;
   /** Start of the commit under construction in log.reservedBuffer, and where its payload begins. */
   #commitPosition = 0 as Position;
   #commitLengthBytes = 0;
+  #ridersAboard = false;
   onFailed: (error: Error) => void = () => {};
 
   constructor(index: number, log: ShardLog, gate: DurableGate) {
@@ -100,8 +103,8 @@ export class Shard {
     if (owner.durableUpTo !== undefined) this.#durableListeners.push(owner);
   }
 
-  setRider(rider: Rider): void {
-    this.#rider = rider;
+  addRider(rider: Rider): void {
+    this.#riders.push(rider);
   }
 
   async open(): Promise<void> {
@@ -126,17 +129,31 @@ export class Shard {
    * caller fills all of it and calls endCommit() or abandonCommit() in the same turn.
    */
   beginCommit(type: RecordType, version: number, payloadBytes: number): number {
-    const riderBytes = this.#rider?.sizeBytes() ?? 0;
-    const lengthBytes = riderBytes + recordHeaderBytes + payloadBytes;
+    const at = this.#board(recordHeaderBytes + payloadBytes);
+    return writeRecordHeader(this.log.reservedBuffer, at, type, version, payloadBytes);
+  }
+
+  /** A commit of nothing but what would ride along. */
+  commitRiders(): void {
+    this.#board(0);
+    this.endCommit();
+  }
+
+  /** Reserves a commit and lets the riders in; returns where their records end. */
+  #board(ownBytes: number): number {
+    let lengthBytes = ownBytes;
+    for (const rider of this.#riders) lengthBytes += rider.sizeBytes();
     this.#commitPosition = this.log.reserve(lengthBytes);
     this.#commitLengthBytes = lengthBytes;
-    const buffer = this.log.reservedBuffer;
+    this.#ridersAboard = lengthBytes > ownBytes;
     let at = this.log.reservedStart;
-    if (riderBytes > 0) {
-      this.#rider!.write(buffer, at);
-      at += riderBytes;
+    if (!this.#ridersAboard) return at;
+    for (const rider of this.#riders) {
+      const bytes = rider.sizeBytes();
+      if (bytes > 0) rider.write(this.log.reservedBuffer, at);
+      at += bytes;
     }
-    return writeRecordHeader(buffer, at, type, version, payloadBytes);
+    return at;
   }
 
   /** Position in the log of a place in the reserved buffer. */
@@ -149,6 +166,7 @@ export class Shard {
     const start = this.log.reservedStart;
     const end = this.log.commit();
     this.#gate.committed(this.index, end);
+    if (this.#ridersAboard) for (const rider of this.#riders) rider.committed();
     this.#apply(buffer, start, this.#commitLengthBytes, this.#commitPosition, this.#epoch, 'live');
   }
 

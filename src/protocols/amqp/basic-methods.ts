@@ -143,5 +143,6 @@ const answerGet = (channel: Channel, queue: Queue, noAck: boolean, delivery: Del
     routingKey: names.toString('utf8', 2 + exchangeBytes),
     messageCount: queue.messageCount,
   });
+  connection.broker.flushAcks();
   connection.outbox.replyOwned(Buffer.concat([ok, content]));
 };

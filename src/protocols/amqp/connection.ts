@@ -135,7 +135,9 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     return writer.bytes();
   }
 
+  /** Whoever has the reply knows that what it settled before stays settled. */
   reply(channel: number, method: Method): void {
+    this.broker.flushAcks();
     this.outbox.reply(this.encode(channel, method));
   }
 
@@ -213,11 +215,8 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
   #finishTurn(chunk: Buffer | undefined): void {
     try {
       this.#session?.commit();
-      if (this.#settled.size > 0) {
-        this.broker.flushAcks();
-        for (const channel of this.#settled) channel.wakeConsumers();
-        this.#settled.clear();
-      }
+      for (const channel of this.#settled) channel.wakeConsumers();
+      this.#settled.clear();
     } catch (error) {
       this.#fail(error, 0);
     }
@@ -378,7 +377,7 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     if (this.#lastChannel === channel) this.#lastChannel = undefined;
   }
 
-  /** Something was settled on it: its acks are committed, and its consumers asked, at the end of the turn. */
+  /** Something was settled on it: its consumers are asked at the end of the turn. */
   noteSettled(channel: Channel): void {
     this.#settled.add(channel);
   }
@@ -602,7 +601,6 @@ export class Connection implements FrameHandler, OutboxOwner, OutputOwner {
     try {
       if (this.#state === 'running') this.#logger.debug({ peer: this.#peer }, 'AMQP client closed the TCP connection');
       this.#stopChannels();
-      this.broker.flushAcks();
     } catch (error) {
       this.#logger.error({ peer: this.#peer, err: error }, 'internal error on AMQP connection');
     }
