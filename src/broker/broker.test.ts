@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { limits } from '../core/limits.ts';
+import { appendBatch } from '../log/append-batch.ts';
+import { encodeBatch } from '../log/batch-encode.ts';
+import { sealBatch } from '../log/batch-header.ts';
 import type { Log } from '../log/log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
-import { type Broker, openBroker } from './broker.ts';
+import { type Broker, openBroker, type UnreadableBatch } from './broker.ts';
 import { FakeClock } from './groups/fake-clock.ts';
 import type { Message, MessageForm } from './message.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
@@ -265,5 +268,40 @@ test('settlements go along with the next commit, or make one of their own after 
   assert.equal(queue.subscription.unackedCount, 0);
   clock.advance(limits.settleDelayMs);
   assert.equal(broker.gate.current, commits + 3);
+  await broker.close();
+});
+
+test('a batch that cannot be opened is passed over and reported', async () => {
+  const unreadable: UnreadableBatch[] = [];
+  const broker = await openBroker({
+    storage: new MemoryStorage(new MemoryDisk()),
+    durability: 'sync',
+    forms: [plainForm],
+    onUnreadable: (batch) => unreadable.push(batch),
+  });
+  const topic = broker.createTopic({ vhost: '/', name: 'events', partitions: 2, config: new Map() });
+  const append = (value: string, damage: (batch: Buffer) => void): void => {
+    const batch = encodeBatch([{ key: null, value: Buffer.from(value), headers: [], timestampMs: 0 }]);
+    damage(batch);
+    sealBatch(batch, 0);
+    const source = { lengthBytes: batch.length, copyTo: (target: Buffer, at: number) => void batch.copy(target, at) };
+    const options = { nowMs: 0, stampsAppendTime: false, producersExpiredBeforeMs: 0 };
+    assert.equal(appendBatch(topic.partitions[1]!, source, options).kind, 'appended');
+  };
+  append('a', () => {});
+  append('not gzip', (batch) => batch.writeInt16BE(1, 21));
+  append('b', () => {});
+
+  const queue = broker
+    .vhost('/')!
+    .declareQueue('reader', { ...queueProperties, arguments: new Map([['x-topic', 'events']]) }, undefined);
+  const sink = new CollectingSink();
+  queue.subscription.attach(sink);
+  await sink.has(2);
+  assert.deepEqual(
+    sink.received.map(({ body }) => body),
+    ['a', 'b'],
+  );
+  assert.deepEqual(unreadable, [{ topic: 'events', partition: 1, baseOffset: 1, endOffset: 2 }]);
   await broker.close();
 });

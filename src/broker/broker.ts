@@ -6,6 +6,7 @@ import { BrokerError } from '../core/errors.ts';
 import { assertLimits, limits } from '../core/limits.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { BlockBuilder } from '../log/block-builder.ts';
+import type { Log } from '../log/log.ts';
 import { LogStore } from '../log/log-store.ts';
 import { DurableGate } from '../shard/gate.ts';
 import { LocalLog } from '../shard/local/local-log.ts';
@@ -23,6 +24,14 @@ import { Subscription } from './queues/subscription.ts';
 import type { SubscriptionPart } from './queues/subscription-part.ts';
 import type { Topic } from './topic.ts';
 import { VirtualHost } from './vhost.ts';
+
+/** A batch that no reader but its own protocol's can make sense of: [baseOffset, endOffset) of a partition. */
+export interface UnreadableBatch {
+  readonly topic: string;
+  readonly partition: number;
+  readonly baseOffset: number;
+  readonly endOffset: number;
+}
 
 export interface BrokerOptions {
   /** Where everything is kept. */
@@ -44,6 +53,8 @@ export interface BrokerOptions {
    * this broker and opens a new one from what is durable.
    */
   readonly onFailed?: (error: Error) => void;
+  /** A reader of another protocol has passed over a batch that its producer damaged. */
+  readonly onUnreadable?: (batch: UnreadableBatch) => void;
 }
 
 export interface CreateTopicOptions {
@@ -78,12 +89,14 @@ export class Broker {
   /** Failed or closed. */
   #ended = false;
   readonly #onFailed: (error: Error) => void;
+  readonly #onUnreadable: (batch: UnreadableBatch) => void;
 
   /** Use openBroker(). */
   constructor(options: BrokerOptions, storages: readonly Storage[]) {
     this.clock = options.clock ?? systemClock;
     this.random = options.random ?? systemRandom;
     this.#onFailed = options.onFailed ?? (() => {});
+    this.#onUnreadable = options.onUnreadable ?? (() => {});
     this.gate = new DurableGate(storages.length);
     this.access = new Access({
       users: options.users ?? new Map([['guest', 'guest']]),
@@ -121,6 +134,7 @@ export class Broker {
           gate: this.gate,
           acks: (log) => this.#ackCollectors.get(log.store)!,
           onStorageFailed: (error) => this.#fail(error),
+          onUnreadable: (log, baseOffset, endOffset) => this.noteUnreadable(log, baseOffset, endOffset),
           onUnused,
         }),
     });
@@ -191,6 +205,17 @@ export class Broker {
   /** The delivery is not wanted by anyone. */
   discard(part: SubscriptionPart, offset: number): void {
     this.ack(part, offset);
+  }
+
+  /** A reader has passed over the batch at these offsets, as it cannot be opened. */
+  noteUnreadable(log: Log, baseOffset: number, endOffset: number): void {
+    for (const vhost of this.#vhosts.values()) {
+      const topics = [...vhost.topics, ...[...vhost.queues].map((queue) => queue.topic)];
+      const topic = topics.find(({ partitions }) => partitions.includes(log));
+      if (topic === undefined) continue;
+      this.#onUnreadable({ topic: topic.name, partition: topic.partitions.indexOf(log), baseOffset, endOffset });
+      return;
+    }
   }
 
   /** False: new messages are refused or held back; everything that makes room goes on. */

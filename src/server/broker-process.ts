@@ -192,7 +192,6 @@ class BrokerProcess implements RunningBroker {
       startedAt: this.#startedAt,
       broker: () => this.#supervisor?.broker,
       addresses: this.addresses,
-      forms,
     });
     this.#lock = await lockDirectory(path, (socket) => this.#admin!.accept(socket));
     await checkDataDirectory(path, config.integer('shards'));

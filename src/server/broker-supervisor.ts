@@ -78,6 +78,8 @@ export class BrokerSupervisor {
         if (opened === undefined) failedEarly = error;
         else this.#onFailed(opened, error);
       },
+      onUnreadable: (batch) =>
+        this.#options.logger.warn(batch, 'a batch cannot be opened: readers of other protocols pass over it'),
     });
     const heads = await this.#options.createHeads(broker);
     if (failedEarly !== undefined) {

@@ -60,6 +60,8 @@ export interface PartOptions {
   readonly onLoaded: (error: Error | undefined) => void;
   /** A message came back. */
   readonly onReturned: () => void;
+  /** The batch at these offsets cannot be opened; the subscription goes on behind it. */
+  readonly onUnreadable: (baseOffset: number, endOffset: number) => void;
 }
 
 export class SubscriptionPart {
@@ -227,6 +229,7 @@ export class SubscriptionPart {
   #passUnreadable(opened: OpenedBatch): NextState {
     while (this.#returned.first() !== undefined && this.#returned.first()! < opened.endOffset) this.#returned.pop();
     this.#cursor = Math.max(this.#cursor, opened.endOffset);
+    this.#options.onUnreadable(opened.baseOffset, opened.endOffset);
     return this.next();
   }
 

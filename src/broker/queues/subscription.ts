@@ -14,11 +14,12 @@ import type { DeliveryLoop, Pumpable } from './delivery-loop.ts';
 import { type PartOptions, SubscriptionPart } from './subscription-part.ts';
 
 export interface SubscriptionOptions {
-  readonly parts: readonly Omit<PartOptions, 'onLoaded' | 'onReturned'>[];
+  readonly parts: readonly Omit<PartOptions, 'onLoaded' | 'onReturned' | 'onUnreadable'>[];
   readonly loop: DeliveryLoop;
   readonly gate: DurableGate;
   readonly acks: (log: Log) => AckCollector;
   readonly onStorageFailed: (error: Error) => void;
+  readonly onUnreadable: (log: Log, baseOffset: number, endOffset: number) => void;
   /** The last consumer has gone. */
   readonly onUnused: () => void;
 }
@@ -49,6 +50,7 @@ export class Subscription implements LogWatcher, Pumpable {
           ...part,
           onLoaded: (error) => this.#onLoaded(error),
           onReturned: () => options.loop.schedule(this),
+          onUnreadable: (baseOffset, endOffset) => options.onUnreadable(part.log, baseOffset, endOffset),
         }),
     );
     for (const part of this.parts) part.log.watch(this);

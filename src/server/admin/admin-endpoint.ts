@@ -5,7 +5,6 @@
 import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import type { Broker } from '../../broker/broker.ts';
-import type { MessageForm } from '../../broker/message.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logger.ts';
@@ -45,7 +44,6 @@ export interface AdminEndpointOptions {
   /** Undefined while it is being opened. */
   readonly broker: () => Broker | undefined;
   readonly addresses: { readonly kafka: readonly string[]; readonly amqp: readonly string[] };
-  readonly forms: readonly MessageForm[];
 }
 
 /** A request that is followed by further lines. */
@@ -61,12 +59,10 @@ const toAdminError = (error: unknown): AdminError => ({
 
 export class AdminEndpoint {
   readonly #options: AdminEndpointOptions;
-  readonly #forms: ReadonlyMap<number, MessageForm>;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: AdminEndpointOptions) {
     this.#options = options;
-    this.#forms = new Map(options.forms.map((form) => [form.id, form]));
   }
 
   accept(socket: Socket): void {
@@ -196,7 +192,7 @@ export class AdminEndpoint {
     const broker = this.#requireBroker();
     const vhost = defaultVhost(broker);
     const queue = vhost.queue(request.name);
-    const read = { request, output, forms: this.#forms };
+    const read = { request, output, broker };
     if (queue === undefined) {
       const topic = vhost.topic(request.name);
       if (topic === undefined) throw new BrokerError('not-found', `there is no topic or queue '${request.name}'`);

@@ -1,5 +1,5 @@
 /** `rosettamq consume` of a topic, or a look at a queue: reads and leaves no trace. */
-import type { MessageForm } from '../../broker/message.ts';
+import type { Broker } from '../../broker/broker.ts';
 import type { Topic } from '../../broker/topic.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Log } from '../../log/log.ts';
@@ -12,7 +12,7 @@ export interface TopicReading {
   readonly topic: Topic;
   readonly request: ConsumeRequest;
   readonly output: ConsumeOutput;
-  readonly forms: ReadonlyMap<number, MessageForm>;
+  readonly broker: Broker;
 }
 
 interface PartitionReading {
@@ -39,7 +39,7 @@ export class TopicConsumeSession {
   /** @throws BrokerError 'invalid-argument' */
   constructor(options: TopicReading) {
     this.#options = options;
-    const { topic, request, forms } = options;
+    const { topic, request, broker } = options;
     const { partition } = request;
     if (partition !== undefined && topic.partitions[partition] === undefined) {
       throw new BrokerError(
@@ -50,7 +50,7 @@ export class TopicConsumeSession {
     this.#left = request.count ?? Number.POSITIVE_INFINITY;
     this.#readings = topic.partitions.flatMap((log, index) => {
       if (partition !== undefined && partition !== index) return [];
-      const cursor = new LogCursor(log, startOffset(log, request.offset), forms);
+      const cursor = new LogCursor(log, startOffset(log, request.offset), broker);
       return [{ partition: index, cursor, end: log.durableEnd }];
     });
   }

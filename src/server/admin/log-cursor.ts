@@ -2,7 +2,8 @@
  * Reads a log message by message, whatever form it is stored in, without disturbing anyone. What is settled in a queue's own
  * log is passed over.
  */
-import type { Message, MessageForm } from '../../broker/message.ts';
+import type { Broker } from '../../broker/broker.ts';
+import type { Message } from '../../broker/message.ts';
 import { limits } from '../../core/limits.ts';
 import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../log/batch-header.ts';
 import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
@@ -34,13 +35,13 @@ export class LogCursor {
   /** Where the next read starts. */
   offset: number;
   readonly #reader: LogReader;
-  readonly #forms: ReadonlyMap<number, MessageForm>;
+  readonly #broker: Broker;
 
-  constructor(log: Log, offset: number, forms: ReadonlyMap<number, MessageForm>) {
+  constructor(log: Log, offset: number, broker: Broker) {
     this.log = log;
     this.offset = offset;
     this.#reader = new LogReader(log);
-    this.#forms = forms;
+    this.#broker = broker;
   }
 
   /** Some messages from `offset` on, in order; none at the end of what is durable. */
@@ -85,7 +86,7 @@ export class LogCursor {
         message: { key, body: value, headers, timestampMs },
       }));
     } catch {
-      // Bytes that no producer should have sent; the batch is passed over, as queues do.
+      this.#broker.noteUnreadable(this.log, baseOffset, this.offset);
       return [];
     }
   }
@@ -97,7 +98,7 @@ export class LogCursor {
     const first = runFirstOffset(buffer, run);
     const start = Math.max(this.offset, first);
     const end = Math.min(first + runCount(buffer, run), start + runMessagesMax);
-    const form = this.#forms.get(blockForm(buffer, block));
+    const form = this.#broker.forms.get(blockForm(buffer, block));
     this.offset = end;
     if (form === undefined) return [];
     const found: PlacedMessage[] = [];
