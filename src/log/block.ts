@@ -2,14 +2,20 @@
  * The message block: what the heads of single messages store. Each message stands once, then every log that received it
  * names it in a run, so a fan-out to a hundred queues stores the body once.
  *
- *   block  = f64 timestamp (ms), u8 form, 3 zero bytes, u32 message count, u32 run count, u32 payload bytes
- *            run*, u32 end of each message (relative to the payload), payload
+ *   block  = f64 timestamp (ms), u8 form, u8 flags, 2 zero bytes, u32 message count, u32 run count, u32 payload bytes
+ *            run*, u32 end of each message (relative to the payload), u32 time of each message (if timed), payload
  *   run    = u32 log id, u32 index of this run, f64 first offset, u32 first message, u32 count, u32 flags
+ *
+ * A block that one publisher filled in one turn has one time. Those of a fold gather messages of many turns and are timed:
+ * each message has its own, in milliseconds after that of the block.
  *
  * A log's index points at its run; the run's own index leads back to the start of the block. All numbers little endian.
  */
 export const blockHeaderBytes = 24;
 export const runBytes = 28;
+
+/** Block flag: each message has a time of its own. */
+export const blockTimed = 1;
 
 /** Run flag: dropped by recovery, and a queue's consumer may have it before it is durable. */
 export const runTransient = 1;
@@ -30,6 +36,11 @@ export const runFlags = (buffer: Buffer, run: number): number => buffer.readUInt
 /** How far before a run its block starts. */
 export const runDistance = (index: number): number => blockHeaderBytes + index * runBytes;
 
+const isTimed = (buffer: Buffer, block: number): boolean => (buffer[block + 9]! & blockTimed) !== 0;
+
+/** Bytes that each message takes in the tables. */
+const tableBytes = (buffer: Buffer, block: number): number => (isTimed(buffer, block) ? 8 : 4);
+
 /** Start of the table of message ends. */
 const endsStart = (buffer: Buffer, block: number): number =>
   block + blockHeaderBytes + blockRunCount(buffer, block) * runBytes;
@@ -37,19 +48,28 @@ const endsStart = (buffer: Buffer, block: number): number =>
 /** First byte of message `message` of the block. */
 export const messageStart = (buffer: Buffer, block: number, message: number): number => {
   const ends = endsStart(buffer, block);
-  const payload = ends + 4 * blockMessageCount(buffer, block);
+  const payload = ends + tableBytes(buffer, block) * blockMessageCount(buffer, block);
   return message === 0 ? payload : payload + buffer.readUInt32LE(ends + 4 * (message - 1));
 };
 
 /** One past the last byte of message `message` of the block. */
 export const messageEnd = (buffer: Buffer, block: number, message: number): number => {
   const ends = endsStart(buffer, block);
-  return ends + 4 * blockMessageCount(buffer, block) + buffer.readUInt32LE(ends + 4 * message);
+  const payload = ends + tableBytes(buffer, block) * blockMessageCount(buffer, block);
+  return payload + buffer.readUInt32LE(ends + 4 * message);
+};
+
+/** When message `message` of the block was published, in milliseconds since 1970. */
+export const messageTimestamp = (buffer: Buffer, block: number, message: number): number => {
+  const base = blockTimestamp(buffer, block);
+  if (!isTimed(buffer, block)) return base;
+  const times = endsStart(buffer, block) + 4 * blockMessageCount(buffer, block);
+  return base + buffer.readUInt32LE(times + 4 * message);
 };
 
 /** Bytes of the whole block; needs only its header. */
 export const blockBytes = (buffer: Buffer, block: number): number =>
   blockHeaderBytes +
   blockRunCount(buffer, block) * runBytes +
-  blockMessageCount(buffer, block) * 4 +
+  blockMessageCount(buffer, block) * tableBytes(buffer, block) +
   blockPayloadBytes(buffer, block);

@@ -8,9 +8,9 @@ import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../l
 import { type BatchRecord, batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
 import {
   blockForm,
-  blockTimestamp,
   messageEnd,
   messageStart,
+  messageTimestamp,
   runCount,
   runDistance,
   runFirstMessage,
@@ -210,7 +210,7 @@ export class SubscriptionPart {
     delivery.chunk = chunk;
     delivery.start = messageStart(buffer, block, message);
     delivery.end = messageEnd(buffer, block, message);
-    delivery.timestampMs = blockTimestamp(buffer, block);
+    delivery.timestampMs = messageTimestamp(buffer, block, message);
     return 'ready';
   }
 

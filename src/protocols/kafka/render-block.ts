@@ -7,9 +7,9 @@ import type { Message, MessageForm } from '../../broker/message.ts';
 import { batchHeaderBytes, sealBatch, stampBatch } from '../../log/batch-header.ts';
 import {
   blockForm,
-  blockTimestamp,
   messageEnd,
   messageStart,
+  messageTimestamp,
   runCount,
   runDistance,
   runFirstMessage,
@@ -34,37 +34,43 @@ interface RenderedRecord {
   readonly sizeBytes: number;
 }
 
-/** The messages of a run in the neutral view; they may be views of the buffer. */
-export const runMessages = (buffer: Buffer, run: number, forms: ReadonlyMap<number, MessageForm>): Message[] => {
-  const block = run - runDistance(runIndex(buffer, run));
-  const form = forms.get(blockForm(buffer, block));
-  if (form === undefined) throw new Error(`no protocol reads messages of form ${blockForm(buffer, block)}`);
-  const timestampMs = blockTimestamp(buffer, block);
-  const first = runFirstMessage(buffer, run);
-  return Array.from({ length: runCount(buffer, run) }, (_, index) => {
-    const message = first + index;
-    return form.decode(buffer, messageStart(buffer, block, message), messageEnd(buffer, block, message), timestampMs);
-  });
-};
-
 /** The largest time that differences of two can be written for. */
 const timestampMsMax = 2 ** 52;
 
 /** Time of a record: that which the publisher gave, if it can be one, else that of the append. */
-export const messageTimestamp = (message: Message, appendedMs: number): number => {
+const recordTimestamp = (message: Message, appendedMs: number): number => {
   const timestampMs = Math.trunc(message.timestampMs ?? appendedMs);
   return timestampMs >= 0 && timestampMs <= timestampMsMax ? timestampMs : Math.trunc(appendedMs);
 };
 
+/** A message in the neutral view, and its time as a record. */
+export interface TimedMessage {
+  readonly message: Message;
+  readonly timestampMs: number;
+}
+
+/** The messages of a run; they may be views of the buffer. */
+export const runMessages = (buffer: Buffer, run: number, forms: ReadonlyMap<number, MessageForm>): TimedMessage[] => {
+  const block = run - runDistance(runIndex(buffer, run));
+  const form = forms.get(blockForm(buffer, block));
+  if (form === undefined) throw new Error(`no protocol reads messages of form ${blockForm(buffer, block)}`);
+  const first = runFirstMessage(buffer, run);
+  return Array.from({ length: runCount(buffer, run) }, (_, index) => {
+    const place = first + index;
+    const appendedMs = messageTimestamp(buffer, block, place);
+    const start = messageStart(buffer, block, place);
+    const message = form.decode(buffer, start, messageEnd(buffer, block, place), appendedMs);
+    return { message, timestampMs: recordTimestamp(message, appendedMs) };
+  });
+};
+
 /** @param run where the run stands in the buffer, which must hold the whole block */
 export const renderRun = (buffer: Buffer, run: number, options: RenderOptions): Buffer => {
-  const appendedMs = Math.trunc(blockTimestamp(buffer, run - runDistance(runIndex(buffer, run))));
   const messages = runMessages(buffer, run, options.forms);
-  const baseTimestamp = messageTimestamp(messages[0]!, appendedMs);
+  const baseTimestamp = messages[0]!.timestampMs;
   let maxTimestamp = baseTimestamp;
   let bytes = batchHeaderBytes;
-  const records = messages.map((message, index) => {
-    const timestampMs = messageTimestamp(message, appendedMs);
+  const records = messages.map(({ message, timestampMs }, index) => {
     if (timestampMs > maxTimestamp) maxTimestamp = timestampMs;
     const record = measureRecord(message, index, timestampMs - baseTimestamp, options.topicName);
     bytes += varintSize(record.sizeBytes) + record.sizeBytes;

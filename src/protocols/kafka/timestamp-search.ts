@@ -12,12 +12,12 @@ import {
   batchMaxTimestamp,
 } from '../../log/batch-header.ts';
 import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
-import { blockTimestamp, runDistance, runFirstOffset, runIndex } from '../../log/block.ts';
+import { runFirstOffset } from '../../log/block.ts';
 import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
 import { decompress } from '../../wire/decompress.ts';
 import { kafkaLimits } from './kafka-limits.ts';
-import { messageTimestamp, runMessages } from './render-block.ts';
+import { runMessages } from './render-block.ts';
 
 export interface FoundRecord {
   readonly offset: number;
@@ -84,11 +84,10 @@ const readTimes = async (log: Log, offset: number, broker: Broker): Promise<Foun
 };
 
 const runTimes = (buffer: Buffer, run: number, broker: Broker): FoundRecord[] => {
-  const appendedMs = blockTimestamp(buffer, run - runDistance(runIndex(buffer, run)));
   const firstOffset = runFirstOffset(buffer, run);
-  return runMessages(buffer, run, broker.forms).map((message, index) => ({
+  return runMessages(buffer, run, broker.forms).map(({ timestampMs }, index) => ({
     offset: firstOffset + index,
-    timestampMs: messageTimestamp(message, appendedMs),
+    timestampMs,
   }));
 };
 

@@ -9,9 +9,9 @@ import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../l
 import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
 import {
   blockForm,
-  blockTimestamp,
   messageEnd,
   messageStart,
+  messageTimestamp,
   runCount,
   runDistance,
   runFirstMessage,
@@ -107,7 +107,7 @@ export class LogCursor {
       const bytes = Buffer.from(
         buffer.subarray(messageStart(buffer, block, message), messageEnd(buffer, block, message)),
       );
-      found.push({ offset, message: form.decode(bytes, 0, bytes.length, blockTimestamp(buffer, block)) });
+      found.push({ offset, message: form.decode(bytes, 0, bytes.length, messageTimestamp(buffer, block, message)) });
     }
     return found;
   }
