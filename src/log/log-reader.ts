@@ -6,7 +6,7 @@
  */
 import type { Position } from '../core/ids.ts';
 import type { Chunk } from '../shard/shard-log.ts';
-import { batchBytes } from './batch-header.ts';
+import { batchBaseOffset, batchBytes, batchHeaderBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { blockBytes, runBytes, runDistance, runIndex } from './block.ts';
 import type { Log } from './log.ts';
 
@@ -18,41 +18,59 @@ export class LogReader {
 
   // The place of the last successful locate().
   chunk!: Chunk;
+  /** Start of the run, or of the batch that was asked for. */
   at = 0;
-  end = 0;
   isBatch = false;
+  /** End of the block, or of the last batch of the entry, which has several in a segment. */
+  entryEnd = 0;
 
   constructor(log: Log) {
     this.log = log;
   }
 
   /**
-   * Finds the entry of that index in memory and sets `chunk`, `at`, `end`, `isBatch`. False: not in memory, call fill()
-   * and try again (the index may have changed by then).
+   * Finds the entry of that index in memory and sets the place; of several batches that of the one which holds `offset`.
+   * False: not in memory, call fill() and try again (the index may have changed by then).
    */
-  locate(entryIndex: number): boolean {
+  locate(entryIndex: number, offset: number): boolean {
     const log = this.log;
     const position = log.entryPosition(entryIndex);
     this.isBatch = log.entryIsBatch(entryIndex);
-    const chunk = this.#chunkWith(position, this.isBatch ? 12 : runBytes);
+    const chunk = this.#chunkWith(position, this.isBatch ? batchHeaderBytes : runBytes);
     if (chunk === undefined) return false;
     const at = position - chunk.basePosition;
-    let end: number;
-    if (this.isBatch) {
-      end = at + batchBytes(chunk.buffer, at);
-      if (!this.#covers(chunk, position, end - at)) return false;
-    } else {
-      const distance = runDistance(runIndex(chunk.buffer, at));
-      const block = at - distance;
-      // With the run, so that what is filled in for the header still serves the run.
-      if (!this.#covers(chunk, position - distance, distance + runBytes)) return false;
-      end = block + blockBytes(chunk.buffer, block);
-      if (!this.#covers(chunk, position - distance, end - block)) return false;
-    }
+    if (this.isBatch) return this.#locateBatch(chunk, at, offset, log.entryEndOffset(entryIndex));
+    const distance = runDistance(runIndex(chunk.buffer, at));
+    const block = at - distance;
+    // With the run, so that what is filled in for the header still serves the run.
+    if (!this.#covers(chunk, position - distance, distance + runBytes)) return false;
+    const end = block + blockBytes(chunk.buffer, block);
+    if (!this.#covers(chunk, position - distance, end - block)) return false;
+    this.#set(chunk, at, end);
+    return true;
+  }
+
+  #locateBatch(chunk: Chunk, entryStart: number, offset: number, endOffset: number): boolean {
+    const { buffer, basePosition } = chunk;
+    const covers = (end: number): boolean => this.#covers(chunk, basePosition + entryStart, end - entryStart);
+    let at = entryStart;
+    let next = entryStart;
+    let nextOffset = offset;
+    do {
+      if (nextOffset <= offset) at = next;
+      if (!covers(next + batchHeaderBytes)) return false;
+      nextOffset = batchBaseOffset(buffer, next) + batchLastOffsetDelta(buffer, next) + 1;
+      next += batchBytes(buffer, next);
+      if (!covers(next)) return false;
+    } while (nextOffset < endOffset);
+    this.#set(chunk, at, next);
+    return true;
+  }
+
+  #set(chunk: Chunk, at: number, entryEnd: number): void {
     this.chunk = chunk;
     this.at = at;
-    this.end = end;
-    return true;
+    this.entryEnd = entryEnd;
   }
 
   /** Reads what the last locate() missed. */

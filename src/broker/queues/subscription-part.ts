@@ -183,14 +183,13 @@ export class SubscriptionPart {
     }
     const entry = this.log.findEntry(offset);
     if (entry < 0) return 'wait';
-    const first = this.log.entryFirstOffset(entry);
-    if (!this.#reader.locate(entry)) {
+    // A hole, as compaction leaves: go on with what comes next.
+    const found = Math.max(offset, this.log.entryFirstOffset(entry));
+    if (!this.#reader.locate(entry, found)) {
       this.#load(this.#reader.fill());
       return 'loading';
     }
     const { chunk, at, isBatch } = this.#reader;
-    // A hole, as compaction leaves: go on with what comes next.
-    const found = Math.max(offset, first);
     if (isBatch) return this.#openBatch(chunk.buffer, at, found);
     this.#runStart = runFirstOffset(chunk.buffer, at);
     this.#runEnd = this.#runStart + runCount(chunk.buffer, at);

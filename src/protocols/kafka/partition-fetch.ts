@@ -3,6 +3,7 @@
  * lie; runs of message blocks are rendered as batches.
  */
 import type { Topic } from '../../broker/topic.ts';
+import { batchBytes } from '../../log/batch-header.ts';
 import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
 import type { Chunk } from '../../shard/shard-log.ts';
@@ -15,6 +16,13 @@ import type { KafkaServices } from './request-context.ts';
 
 /** end: nothing more, or no more room. load: call reader.fill() and go on. */
 export type FetchStep = 'end' | 'load';
+
+/** How far the batches in buffer[start, end) fit into `bytesMax`; behind the first one at least. */
+const wholeBatchesEnd = (buffer: Buffer, start: number, end: number, bytesMax: number): number => {
+  let at = start + batchBytes(buffer, start);
+  while (at < end && at + batchBytes(buffer, at) - start <= bytesMax) at += batchBytes(buffer, at);
+  return at;
+};
 
 export class PartitionFetch {
   readonly log: Log | undefined;
@@ -69,8 +77,9 @@ export class PartitionFetch {
       }
       const takesAny = isFirst && this.sizeBytes === 0;
       if (!takesAny && this.sizeBytes >= bytesMax) return 'end';
-      if (!reader.locate(entry)) return 'load';
-      const { chunk, at, end, isBatch } = reader;
+      if (!reader.locate(entry, this.#nextOffset)) return 'load';
+      const { chunk, at, entryEnd, isBatch } = reader;
+      const end = isBatch ? wholeBatchesEnd(chunk.buffer, at, entryEnd, bytesMax - this.sizeBytes) : entryEnd;
       const piece = isBatch
         ? chunk.buffer.subarray(at, end)
         : renderRun(chunk.buffer, at, {
@@ -85,6 +94,7 @@ export class PartitionFetch {
       }
       this.#pieces.push(piece);
       this.sizeBytes += piece.length;
+      if (end < entryEnd) return 'end';
       this.#nextOffset = log.entryEndOffset(entry);
     }
     return 'end';
@@ -100,8 +110,8 @@ export class PartitionFetch {
     for (let entry = log.findEntry(this.#measuredTo); entry >= 0 && entry < log.entryCount; entry++) {
       if (log.entryFirstOffset(entry) >= log.durableEnd || this.#measuredBytes >= enoughBytes) break;
       if (log.entryIsLive(entry)) {
-        if (!reader.locate(entry)) return enoughBytes;
-        this.#measuredBytes += reader.end - reader.at;
+        if (!reader.locate(entry, this.#measuredTo)) return enoughBytes;
+        this.#measuredBytes += reader.entryEnd - reader.at;
       }
       this.#measuredTo = log.entryEndOffset(entry);
     }

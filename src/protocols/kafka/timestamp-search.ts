@@ -8,7 +8,7 @@ import {
   batchAttribute,
   batchAttributes,
   batchBaseOffset,
-  batchHeaderBytes,
+  batchBytes,
   batchMaxTimestamp,
 } from '../../log/batch-header.ts';
 import { batchCodec, batchPayload, decodeBatchRecords } from '../../log/batch-records.ts';
@@ -73,12 +73,12 @@ const readTimes = async (log: Log, offset: number, broker: Broker): Promise<Foun
   for (let attempt = 0; attempt < kafkaLimits.fetchLoadsMax; attempt++) {
     const entry = log.findEntry(offset);
     if (entry < 0 || log.entryFirstOffset(entry) !== offset) return undefined;
-    if (!reader.locate(entry)) {
+    if (!reader.locate(entry, offset)) {
       await reader.fill();
       continue;
     }
-    const { chunk, at, isBatch } = reader;
-    return isBatch ? await batchTimes(chunk.buffer, at) : runTimes(chunk.buffer, at, broker);
+    const { chunk, at, entryEnd, isBatch } = reader;
+    return isBatch ? await batchesTimes(chunk.buffer, at, entryEnd) : runTimes(chunk.buffer, at, broker);
   }
   return undefined;
 };
@@ -91,21 +91,27 @@ const runTimes = (buffer: Buffer, run: number, broker: Broker): FoundRecord[] =>
   }));
 };
 
-const batchTimes = async (buffer: Buffer, batch: number): Promise<FoundRecord[] | undefined> => {
+/** Of all batches in buffer[start, end). */
+const batchesTimes = async (buffer: Buffer, start: number, end: number): Promise<FoundRecord[]> => {
+  // The arena's memory may be used anew while records are decompressed.
+  const batches = Buffer.from(buffer.subarray(start, end));
+  const times: FoundRecord[] = [];
+  for (let at = 0; at < batches.length; at += batchBytes(batches, at)) times.push(...(await batchTimes(batches, at)));
+  return times;
+};
+
+const batchTimes = async (buffer: Buffer, batch: number): Promise<FoundRecord[]> => {
   const baseOffset = batchBaseOffset(buffer, batch);
   if ((batchAttributes(buffer, batch) & batchAttribute.logAppendTime) !== 0) {
     return [{ offset: baseOffset, timestampMs: batchMaxTimestamp(buffer, batch) }];
   }
-  // The arena's memory may be used anew while the records are decompressed.
-  const header = Buffer.from(buffer.subarray(batch, batch + batchHeaderBytes));
-  const codec = batchCodec(buffer, batch);
-  const payload = Buffer.from(batchPayload(buffer, batch));
   try {
-    const data = await decompress(codec, payload, limits.batchDecompressedBytesMax);
-    const records = decodeBatchRecords(header, 0, data);
+    const payload = batchPayload(buffer, batch);
+    const data = await decompress(batchCodec(buffer, batch), payload, limits.batchDecompressedBytesMax);
+    const records = decodeBatchRecords(buffer, batch, data);
     return records.map(({ offsetDelta, timestampMs }) => ({ offset: baseOffset + offsetDelta, timestampMs }));
   } catch {
     // Its producer damaged it; the batch as a whole still has a time.
-    return [{ offset: baseOffset, timestampMs: batchMaxTimestamp(header, 0) }];
+    return [{ offset: baseOffset, timestampMs: batchMaxTimestamp(buffer, batch) }];
   }
 };

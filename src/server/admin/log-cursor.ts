@@ -54,7 +54,7 @@ export class LogCursor {
         this.offset = this.log.durableEnd;
         return [];
       }
-      if (!this.#reader.locate(entry)) {
+      if (!this.#reader.locate(entry, this.offset)) {
         await this.#reader.fill();
         continue;
       }
