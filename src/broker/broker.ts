@@ -194,6 +194,7 @@ export class Broker {
 
   /** Commits what was settled until now. A reply to a client that has settled something comes after it. */
   flushAcks(): void {
+    if (this.#ended) return;
     for (const collector of this.#ackCollectors.values()) collector.flush();
   }
 
@@ -274,7 +275,7 @@ export class Broker {
 
   /** Resolves when all that was committed is durable. */
   async close(): Promise<void> {
-    if (!this.#ended) this.flushAcks();
+    this.flushAcks();
     this.#ended = true;
     await Promise.all(this.#shards.map((shard) => shard.close()));
   }

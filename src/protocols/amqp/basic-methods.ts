@@ -8,6 +8,7 @@ import { amqpLimits } from './amqp-limits.ts';
 import type { Channel } from './channel.ts';
 import { Consumer } from './consumer.ts';
 import type { Method } from './generated/methods.ts';
+import { encodeMethodFrame } from './method-frames.ts';
 import { authorize, queueNameOf, requireQueue, vhostOf } from './resources.ts';
 import { copyContent } from './stored-content.ts';
 
@@ -116,11 +117,11 @@ const get = (channel: Channel, method: Get): void => {
   authorize(channel, 'read', 'queue', name);
   const queue = requireQueue(channel, name);
   // Replies of a channel come in order, so nothing more is read until this one is decided.
-  connection.pause('get');
+  connection.input.pause('get');
   queue.subscription.get(method.noAck, (delivery) => {
     if (channel.state === 'open') answerGet(channel, queue, method.noAck, delivery);
     else if (delivery !== undefined && !method.noAck) connection.broker.requeue(delivery.part, delivery.offset);
-    connection.unpause('get');
+    connection.input.unpause('get');
   });
 };
 
@@ -135,7 +136,7 @@ const answerGet = (channel: Channel, queue: Queue, noAck: boolean, delivery: Del
   const to = { channel: channel.number, frameBytesMax: channel.frameBytesMax, topic: queue.topic };
   const { names, content } = copyContent(delivery, to);
   const exchangeBytes = names[0]!;
-  const ok = connection.encode(channel.number, {
+  const ok = encodeMethodFrame(channel.number, {
     method: 'basic.get-ok',
     deliveryTag,
     redelivered: delivery.redelivered,

@@ -12,7 +12,7 @@ export const handleChannelMethod = (channel: Channel, method: Method): void => {
     case 'channel.open':
       throw new AmqpError(504, "second 'channel.open' seen");
     case 'channel.close':
-      channel.connection.closeChannel(channel);
+      channel.connection.channels.closedByClient(channel);
       return;
     case 'channel.flow':
       if (!method.active) throw new AmqpError(540, 'active=false');

@@ -11,6 +11,7 @@ import type { Consumer, ConsumingChannel } from './consumer.ts';
 import { ContentAssembly } from './content-assembly.ts';
 import { ackCode, frameHeaderBytes, frameType, publishCode } from './frames.ts';
 import type { Method } from './generated/methods.ts';
+import { decodeMethodFrame, encodeMethodFrame } from './method-frames.ts';
 import type { ContentFrames, PublishingChannel } from './publish-session.ts';
 import { PublishMemo } from './publish-target.ts';
 import { writeDelivery } from './stored-content.ts';
@@ -52,7 +53,7 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     this.connection = connection;
     this.number = number;
     this.memo = new PublishMemo(connection);
-    this.content = new ContentAssembly(this.memo, connection.settings.max_message_size, connection);
+    this.content = new ContentAssembly(this.memo, connection.settings.max_message_size, connection.channels);
   }
 
   get silent(): boolean {
@@ -87,7 +88,7 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     } else {
       // What was published before must count for what is read now.
       this.connection.session.commit();
-      handleChannelMethod(this, this.connection.decode(code, buffer, at, payloadBytes));
+      handleChannelMethod(this, decodeMethodFrame(code, buffer, at, payloadBytes));
     }
   }
 
@@ -100,7 +101,7 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     const { content } = this;
     try {
       content.check();
-      if (!this.connection.holdsPublish(this, content)) this.publish(content);
+      if (!this.connection.hold.holds(this, content)) this.publish(content);
     } finally {
       content.reset();
     }
@@ -111,8 +112,25 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     const { session } = this.connection;
     const outcome = session.publish(this, frames);
     if (outcome === 'stored') return;
-    if (outcome === 'returned') this.connection.returnMessage(this, frames);
+    if (outcome === 'returned') this.#return(frames);
     session.confirmUnrouted(this);
+  }
+
+  /** basic.return for a publish that was routed nowhere. */
+  #return(frames: ContentFrames): void {
+    const { exchange, routingKey } = this.memo.target;
+    const method = encodeMethodFrame(this.number, {
+      method: 'basic.return',
+      replyCode: 312,
+      replyText: 'NO_ROUTE',
+      exchange,
+      routingKey,
+    });
+    const parts = [method];
+    for (let i = 1; i < frames.buffers.length; i++) {
+      parts.push(frames.buffers[i]!.subarray(frames.ranges[i * 2]!, frames.ranges[i * 2 + 1]!));
+    }
+    this.connection.outbox.replyOwned(Buffer.concat(parts));
   }
 
   get canDeliver(): boolean {
@@ -139,7 +157,7 @@ export class Channel implements PublishingChannel, ConsumingChannel {
   /** @throws AmqpError for a tag that is not out */
   settle(tag: number, multiple: boolean, settlement: Settlement): void {
     const { unacked } = this;
-    this.connection.noteSettled(this);
+    this.connection.channels.noteSettled(this);
     if (multiple && tag === 0) {
       this.#settleUpTo(unacked.end - 1, settlement);
       return;

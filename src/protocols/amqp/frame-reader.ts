@@ -4,7 +4,7 @@
  * received chunk is kept alive by an unfinished frame. (Keeping views of the chunks instead was rejected: a peer that
  * sends one byte at a time would turn every byte into a buffer.)
  *
- * The handler may stop the reader at any frame; what was received and not read is kept until resume().
+ * The gate may stop the reader at any frame; what was received and not read is kept until resume().
  */
 import { AmqpError, erlangBinary } from './amqp-errors.ts';
 import { frameEnd, frameHeaderBytes, frameOverheadBytes, frameType, publishCode } from './frames.ts';
@@ -12,8 +12,6 @@ import { frameEnd, frameHeaderBytes, frameOverheadBytes, frameType, publishCode 
 export interface FrameHandler {
   /** Largest frame, everything included, that is accepted now. */
   readonly frameBytesMax: number;
-  /** True: no further frame for now. Asked after each frame. */
-  readonly stopped: boolean;
   /**
    * A basic.publish may start at `at`. Returns the position behind its content if it was handled as a whole, else `at`.
    * Never throws.
@@ -21,6 +19,11 @@ export interface FrameHandler {
   publishInPlace(chunk: Buffer, view: DataView, at: number, end: number): number;
   /** One whole frame that starts at `at`. Returns false to have it offered again after resume(). Never throws. */
   frame(type: number, channel: number, buffer: Buffer, at: number, payloadBytes: number): boolean;
+}
+
+export interface ReadingGate {
+  /** True: no further frame for now. Asked after each frame. */
+  readonly stopped: boolean;
 }
 
 const snippetBytes = 16;
@@ -33,17 +36,19 @@ export const payloadSnippet = (payload: Buffer): string =>
 
 export class FrameReader {
   readonly #handler: FrameHandler;
+  readonly #gate: ReadingGate;
   /** Start of a frame whose rest has not come: its header first, then a buffer of its exact size. */
   #partial: Buffer = Buffer.alloc(frameHeaderBytes);
   /** Bytes of #partial that are filled; 0: no frame is open. */
   #filled = 0;
   /** Size of the open frame, once its header is known; else 0. */
   #frameBytes = 0;
-  /** Received but not read, because the handler stopped. Whole frames first. */
+  /** Received but not read, because the reader was stopped. Whole frames first. */
   #rest: Buffer | undefined;
 
-  constructor(handler: FrameHandler) {
+  constructor(handler: FrameHandler, gate: ReadingGate) {
     this.#handler = handler;
+    this.#gate = gate;
   }
 
   /** Throws AmqpError when the frame boundary is lost. */
@@ -76,11 +81,12 @@ export class FrameReader {
 
   #readFrames(chunk: Buffer, start: number): void {
     const handler = this.#handler;
+    const gate = this.#gate;
     const end = chunk.length;
     const view = new DataView(chunk.buffer, chunk.byteOffset, end);
     let at = start;
     while (at < end) {
-      if (handler.stopped) {
+      if (gate.stopped) {
         this.#rest = chunk.subarray(at);
         return;
       }
@@ -142,7 +148,7 @@ export class FrameReader {
     const payloadBytes = frame.length - frameOverheadBytes;
     checkEnd(frame[0]!, frame, 0, payloadBytes);
     const handled =
-      !this.#handler.stopped && this.#handler.frame(frame[0]!, frame.readUInt16BE(1), frame, 0, payloadBytes);
+      !this.#gate.stopped && this.#handler.frame(frame[0]!, frame.readUInt16BE(1), frame, 0, payloadBytes);
     if (!handled) this.#rest = Buffer.concat([frame, chunk.subarray(at)]);
     return at;
   }

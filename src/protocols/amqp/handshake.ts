@@ -1,4 +1,10 @@
-/** From connection.start to connection.open: who the peer is and what was agreed. */
+/**
+ * From connection.start to connection.open: who the peer is and what was agreed.
+ *
+ *   starting -(start-ok)-> tuning -(tune-ok)-> opening -(open)-> the connection is open
+ *
+ * The handshake decides; what is sent and what begins to run then is the connection's.
+ */
 import { platform, release } from 'node:os';
 import type { Principal } from '../../broker/access.ts';
 import type { Broker } from '../../broker/broker.ts';
@@ -7,10 +13,8 @@ import type { VirtualHost } from '../../broker/vhost.ts';
 import { AmqpError } from './amqp-errors.ts';
 import { amqpLimits } from './amqp-limits.ts';
 import type { AmqpSettings } from './amqp-settings.ts';
-import { TableDecoder } from './field-table.ts';
 import type { Method } from './generated/methods.ts';
-
-export const mechanisms = 'PLAIN AMQPLAIN';
+import { authenticate, mechanisms, refusedLogin } from './login.ts';
 
 /** What the client says that it understands. */
 export interface ClientCapabilities {
@@ -19,11 +23,88 @@ export interface ClientCapabilities {
   readonly authenticationFailureClose: boolean;
 }
 
-export const noCapabilities: ClientCapabilities = {
-  blocked: false,
-  cancelNotify: false,
-  authenticationFailureClose: false,
-};
+/** Agreed with tune-ok. */
+export interface Tuning {
+  readonly channelMax: number;
+  /** The largest whole frame. */
+  readonly frameMax: number;
+  readonly heartbeatSeconds: number;
+}
+
+type StartOk = Extract<Method, { method: 'connection.start-ok' }>;
+type TuneOk = Extract<Method, { method: 'connection.tune-ok' }>;
+
+export type HandshakeOutcome =
+  | { readonly kind: 'authenticated'; readonly tune: Method }
+  | { readonly kind: 'refused'; readonly error: AmqpError }
+  | { readonly kind: 'tuned'; readonly tuning: Tuning }
+  | { readonly kind: 'opened'; readonly vhost: VirtualHost };
+
+export interface HandshakeOptions {
+  readonly broker: Broker;
+  readonly settings: AmqpSettings;
+  readonly isLoopback: boolean;
+}
+
+export class Handshake {
+  readonly #broker: Broker;
+  readonly #settings: AmqpSettings;
+  readonly #isLoopback: boolean;
+  /** Which method is awaited: start-ok, tune-ok or open. */
+  #step: 'starting' | 'tuning' | 'opening' = 'starting';
+  /** From start-ok on. */
+  capabilities: ClientCapabilities = { blocked: false, cancelNotify: false, authenticationFailureClose: false };
+  #principal: Principal | undefined;
+
+  constructor({ broker, settings, isLoopback }: HandshakeOptions) {
+    this.#broker = broker;
+    this.#settings = settings;
+    this.#isLoopback = isLoopback;
+  }
+
+  /** Only once the peer is authenticated. */
+  get principal(): Principal {
+    return this.#principal!;
+  }
+
+  /** The method that begins it. */
+  start(): Method {
+    return startMethod(this.#settings);
+  }
+
+  /** The client's next method. @throws AmqpError if it is out of turn or asks for what is not offered */
+  take(method: Method): HandshakeOutcome {
+    const step = this.#step;
+    if (method.method === 'connection.start-ok' && step === 'starting') return this.#startOk(method);
+    if (method.method === 'connection.tune-ok' && step === 'tuning') return this.#tuneOk(method);
+    if (method.method === 'connection.open' && step === 'opening') {
+      return { kind: 'opened', vhost: requireVhost(this.#broker, method.virtualHost) };
+    }
+    throw unexpectedMethod(step);
+  }
+
+  #startOk(method: StartOk): HandshakeOutcome {
+    this.capabilities = capabilitiesOf(method);
+    const principal = authenticate(this.#broker, method, this.#isLoopback);
+    if (principal === undefined) return { kind: 'refused', error: refusedLogin(method.mechanism) };
+    this.#principal = principal;
+    this.#step = 'tuning';
+    const { channel_max, frame_max, heartbeat } = this.#settings;
+    const tune: Method = { method: 'connection.tune', channelMax: channel_max, frameMax: frame_max, heartbeat };
+    return { kind: 'authenticated', tune };
+  }
+
+  #tuneOk(method: TuneOk): HandshakeOutcome {
+    checkTuning(method, this.#settings);
+    this.#step = 'opening';
+    const { channelMax, frameMax, heartbeat } = method;
+    return { kind: 'tuned', tuning: { channelMax, frameMax, heartbeatSeconds: heartbeat } };
+  }
+}
+
+/** For a method on channel 0 that the connection does not expect in its state. */
+export const unexpectedMethod = (state: string): AmqpError =>
+  new AmqpError(504, `unexpected method in connection state ${state}`);
 
 const serverCapabilities = {
   publisher_confirms: true,
@@ -38,7 +119,7 @@ const serverCapabilities = {
 };
 
 /** Product and version decide which paths clients take; our own name stands in platform and information. */
-export const startMethod = (settings: AmqpSettings): Method => ({
+const startMethod = (settings: AmqpSettings): Method => ({
   method: 'connection.start',
   versionMajor: 0,
   versionMinor: 9,
@@ -55,10 +136,7 @@ export const startMethod = (settings: AmqpSettings): Method => ({
   locales: 'en_US',
 });
 
-type StartOk = Extract<Method, { method: 'connection.start-ok' }>;
-type TuneOk = Extract<Method, { method: 'connection.tune-ok' }>;
-
-export const capabilitiesOf = (method: StartOk): ClientCapabilities => {
+const capabilitiesOf = (method: StartOk): ClientCapabilities => {
   const given = method.clientProperties.get('capabilities');
   const has = (name: string): boolean =>
     typeof given === 'object' && given !== null && (given as Record<string, HeaderValue>)[name] === true;
@@ -68,45 +146,6 @@ export const capabilitiesOf = (method: StartOk): ClientCapabilities => {
     authenticationFailureClose: has('authentication_failure_close'),
   };
 };
-
-interface Credentials {
-  readonly user: string;
-  readonly password: string;
-}
-
-/** authorization id, user, password, with zero octets between them. */
-const plainCredentials = (response: Buffer): Credentials => {
-  const parts = response.toString('utf8').split('\0');
-  if (parts.length !== 3) throw new AmqpError(502, 'response for PLAIN is not well formed');
-  return { user: parts[1]!, password: parts[2]! };
-};
-
-/** A field table without its length. */
-const amqplainCredentials = (response: Buffer): Credentials => {
-  const table = new TableDecoder(response, 0, response.length).entries();
-  const user = table.get('LOGIN');
-  const password = table.get('PASSWORD');
-  if (typeof user !== 'string' || typeof password !== 'string') {
-    throw new AmqpError(502, "AMQPLAIN auth info lacks 'LOGIN' or 'PASSWORD' field");
-  }
-  return { user, password };
-};
-
-/** Undefined: refused. @throws AmqpError for an unknown mechanism or a malformed response */
-export const authenticate = (broker: Broker, method: StartOk, isLoopback: boolean): Principal | undefined => {
-  const { mechanism, response } = method;
-  if (mechanism !== 'PLAIN' && mechanism !== 'AMQPLAIN') {
-    throw new AmqpError(503, `unknown authentication mechanism '${mechanism}'`);
-  }
-  const { user, password } = mechanism === 'PLAIN' ? plainCredentials(response) : amqplainCredentials(response);
-  return broker.access.authenticate(user, password, { loopback: isLoopback });
-};
-
-export const refusedLogin = (mechanism: string): AmqpError =>
-  new AmqpError(
-    403,
-    `Login was refused using authentication mechanism ${mechanism}. For details see the broker logfile.`,
-  );
 
 /** 0 asks for no limit, which is more than any limit of ours. */
 const requireWithin = (field: string, value: number, least: number, most: number): void => {
@@ -122,12 +161,12 @@ const requireWithin = (field: string, value: number, least: number, most: number
   }
 };
 
-export const checkTuning = (method: TuneOk, settings: AmqpSettings): void => {
+const checkTuning = (method: TuneOk, settings: AmqpSettings): void => {
   requireWithin('frame_max', method.frameMax, amqpLimits.initialFrameBytesMax, settings.frame_max);
   requireWithin('channel_max', method.channelMax, 1, settings.channel_max);
 };
 
-export const requireVhost = (broker: Broker, name: string): VirtualHost => {
+const requireVhost = (broker: Broker, name: string): VirtualHost => {
   const vhost = broker.vhost(name);
   if (vhost === undefined) throw new AmqpError(530, `vhost ${name} not found`);
   return vhost;

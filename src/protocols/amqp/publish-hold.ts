@@ -4,12 +4,12 @@
  */
 import { amqpLimits } from './amqp-limits.ts';
 import type { Channel } from './channel.ts';
+import type { Connection } from './connection.ts';
 import { frameHeaderBytes } from './frames.ts';
 import type { ContentFrames } from './publish-session.ts';
 
 interface HeldPublish extends ContentFrames {
   readonly channel: Channel;
-  readonly bytes: number;
 }
 
 /** basic.ack, reject, nack; they may overtake held publishes. */
@@ -19,40 +19,73 @@ export const maySettleAhead = (buffer: Buffer, at: number, payloadBytes: number)
   payloadBytes >= 4 && settlingCodes.has(buffer.readUInt32BE(at + frameHeaderBytes));
 
 export class PublishHold {
+  readonly #connection: Connection;
+  /** The store takes no messages. */
+  isBlocked = false;
+  /** connection.blocked was sent, and connection.unblocked was not. */
+  #isTold = false;
   #held: HeldPublish[] = [];
   #bytes = 0;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
 
   get isEmpty(): boolean {
     return this.#held.length === 0;
   }
 
-  get isFull(): boolean {
-    return this.#bytes >= amqpLimits.heldPublishBytesMax;
-  }
-
-  /** Copies, so that no received chunk stays alive. */
-  add(channel: Channel, frames: ContentFrames): void {
-    const buffers = frames.buffers.map((buffer, index) =>
-      Buffer.from(buffer.subarray(frames.ranges[index * 2]!, frames.ranges[index * 2 + 1]!)),
-    );
-    const ranges = buffers.flatMap((buffer) => [0, buffer.length]);
-    const bytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
-    this.#held.push({ channel, buffers, ranges, bodyBytes: frames.bodyBytes, bytes });
-    this.#bytes += bytes;
-  }
-
-  /** In order of arrival, each with its channel's memo set; those of channels that have closed are left out. */
-  release(publish: (channel: Channel, frames: ContentFrames) => void): void {
-    const held = this.#held;
-    this.#held = [];
-    this.#bytes = 0;
-    for (const { channel, buffers, ranges, bodyBytes } of held) {
-      if (channel.state === 'open') publish(channel, { buffers, ranges, bodyBytes });
+  /** Takes the publish if there is no room for it now. */
+  holds(channel: Channel, frames: ContentFrames): boolean {
+    if (!this.isBlocked) return false;
+    this.#add(channel, frames);
+    const { client, input } = this.#connection;
+    if (!this.#isTold && client.blocked) {
+      this.#isTold = true;
+      this.#connection.reply(0, { method: 'connection.blocked', reason: 'low on disk' });
     }
+    if (this.#bytes >= amqpLimits.heldPublishBytesMax) input.pause('held');
+    return true;
+  }
+
+  /** Publishes in order of arrival, and reads on; what channels left that have closed is dropped. */
+  release(): void {
+    const { input } = this.#connection;
+    const held = this.#held;
+    this.clear();
+    input.turn(() => {
+      for (const publish of held) if (publish.channel.state === 'open') this.#publish(publish);
+    });
+    if (this.#isTold) this.#connection.reply(0, { method: 'connection.unblocked' });
+    this.#isTold = false;
+    input.unpause('held');
+    input.readOnSoon();
   }
 
   clear(): void {
     this.#held = [];
     this.#bytes = 0;
+  }
+
+  /** Copies, so that no received chunk stays alive. */
+  #add(channel: Channel, frames: ContentFrames): void {
+    const buffers = frames.buffers.map((buffer, index) =>
+      Buffer.from(buffer.subarray(frames.ranges[index * 2]!, frames.ranges[index * 2 + 1]!)),
+    );
+    const ranges = buffers.flatMap((buffer) => [0, buffer.length]);
+    this.#held.push({ channel, buffers, ranges, bodyBytes: frames.bodyBytes });
+    this.#bytes += buffers.reduce((sum, buffer) => sum + buffer.length, 0);
+  }
+
+  #publish(held: HeldPublish): void {
+    const { channel, buffers } = held;
+    const [method, header] = buffers;
+    try {
+      channel.memo.loadMethod(method!, 0, method!.length);
+      channel.memo.loadHeader(header!, 0, header!.length);
+      channel.publish(held);
+    } catch (error) {
+      this.#connection.fail(error, channel.number);
+    }
   }
 }
