@@ -1,7 +1,6 @@
 /**
- * One group in Kafka's classic protocol: members join, one of them leads and assigns, all learn their part.
- *
- *   Empty -> PreparingRebalance -> CompletingRebalance -> Stable
+ * One group in Kafka's classic protocol: members join, one of them leads and assigns, all learn their part. Here is what
+ * each request means; `rebalance.ts` leads from one generation to the next, `generation.ts` knows the current one.
  *
  * Rules and their order are those of Apache Kafka 4 (GroupMetadataManager, ClassicGroup). Answers that must wait are given
  * through the callbacks that members left; the coordinator passes them on when the turn is over, so nobody sees or enters
@@ -14,6 +13,7 @@ import type { Clock } from '../../core/clock.ts';
 import { limits } from '../../core/limits.ts';
 import type { Random } from '../../core/random.ts';
 import { Deadline } from './deadline.ts';
+import { Generation } from './generation.ts';
 import { GroupMember, joiningMember } from './group-member.ts';
 import type { StoredMembership } from './group-store.ts';
 import {
@@ -26,12 +26,13 @@ import {
   joinFailure,
   type LeavingMember,
   type MemberIdentity,
-  noBytes,
   type SyncRequest,
   type SyncResult,
   syncFailure,
 } from './group-types.ts';
 import { Membership, protocolBytes } from './membership.ts';
+import { PendingJoins } from './pending-joins.ts';
+import { Rebalance } from './rebalance.ts';
 
 export interface GroupEnvironment {
   /** Its timers are turns of the coordinator. */
@@ -45,45 +46,39 @@ export interface GroupEnvironment {
 }
 
 type RespondJoin = (result: JoinResult) => void;
-type Timer = ReturnType<Clock['after']>;
 
 export class ClassicGroup {
   readonly id: string;
   readonly #env: GroupEnvironment;
   readonly #members = new Membership();
-  #state: GroupState = 'Empty';
-  /** Grows with every rebalance. */
-  #generation = 0;
-  /** Chosen for this generation; null without members. */
-  #protocolName: string | null = null;
-  #sinceMs: number;
-  /** Ids that were given out and have not come back with a JoinGroup. */
-  readonly #pendingJoins = new Map<string, Timer>();
-  /** Members of this generation whose SyncGroup did not come yet. */
-  readonly #pendingSyncs = new Set<string>();
-  /** Runs in PreparingRebalance only. */
-  #joinTimer: Timer | undefined;
-  /** Runs while #pendingSyncs has members, in CompletingRebalance and Stable. */
-  #syncTimer: Timer | undefined;
-  /** The running rebalance is the first one of an empty group, which waits a while for more members. */
-  #isInitial = false;
-  #memberAdded = false;
+  readonly #pendingJoins: PendingJoins;
+  readonly #generation: Generation;
+  readonly #rebalance: Rebalance;
 
   constructor(id: string, env: GroupEnvironment, stored?: StoredMembership) {
     this.id = id;
     this.#env = env;
-    this.#sinceMs = stored?.sinceMs ?? env.clock.now();
+    this.#pendingJoins = new PendingJoins(env.clock, (memberId) => this.#removePending(memberId));
+    this.#generation = new Generation(env.clock, this.#members, stored);
+    this.#rebalance = new Rebalance({
+      clock: env.clock,
+      initialRebalanceDelayMs: env.options.initialRebalanceDelayMs,
+      members: this.#members,
+      generation: this.#generation,
+      pendingJoins: this.#pendingJoins,
+      save: () => this.#save(),
+      onEmpty: () => {
+        if (this.isUnused) env.noteUnused(this);
+      },
+    });
     if (stored === undefined) return;
-    this.#generation = stored.generation;
-    this.#protocolName = stored.protocolName;
     for (const member of stored.members) this.#enroll(new GroupMember(member), stored.protocolType);
     this.#members.protocolType = stored.protocolType;
     this.#members.leader = stored.leader;
-    if (this.#members.size > 0) this.#state = 'Stable';
   }
 
   get state(): GroupState {
-    return this.#state;
+    return this.#generation.state;
   }
 
   get protocolType(): string {
@@ -91,7 +86,7 @@ export class ClassicGroup {
   }
 
   get isUnused(): boolean {
-    return this.#state === 'Empty' && this.#pendingJoins.size === 0;
+    return this.state === 'Empty' && this.#pendingJoins.size === 0;
   }
 
   join(request: JoinRequest, respond: RespondJoin): void {
@@ -114,32 +109,28 @@ export class ClassicGroup {
   }
 
   sync(request: SyncRequest, respond: (result: SyncResult) => void): void {
-    const error = this.#checkSync(request);
+    const error = this.#generation.checkSync(request);
     if (error !== 'none') {
       respond(syncFailure(error));
       return;
     }
     const member = this.#members.get(request.memberId)!;
-    this.#pendingSyncs.delete(member.memberId);
-    if (this.#pendingSyncs.size === 0) this.#cancelSyncTimer();
-    if (this.#state === 'Stable') {
-      member.session!.set(member.sessionTimeoutMs);
-      respond(this.#syncResult(member));
+    this.#rebalance.noteSynced(member);
+    if (this.state === 'Stable') {
+      member.renewSession();
+      respond(this.#generation.syncResult(member));
       return;
     }
     member.answerSync(syncFailure('rebalance-in-progress'));
     member.respondSync = respond;
-    if (member.memberId === this.#members.leader) this.#assign(request);
+    if (member.memberId === this.#members.leader) this.#rebalance.assign(request.assignments);
   }
 
   heartbeat(identity: MemberIdentity): GroupError {
-    const error = this.#members.check(identity);
+    const error = this.#generation.check(identity);
     if (error !== 'none') return error;
-    if (identity.generation !== this.#generation) return 'illegal-generation';
-    const member = this.#members.get(identity.memberId)!;
-    // The session of one who does not know its id cannot be meant.
-    if (!member.isNew) member.session!.set(member.sessionTimeoutMs);
-    return this.#state === 'PreparingRebalance' ? 'rebalance-in-progress' : 'none';
+    this.#heard(this.#members.get(identity.memberId)!);
+    return this.state === 'PreparingRebalance' ? 'rebalance-in-progress' : 'none';
   }
 
   /** One outcome for each; the others rebalance once. */
@@ -156,50 +147,30 @@ export class ClassicGroup {
       const member = isNamed ? this.#members.get(memberId) : this.#members.ofInstance(instanceId);
       const error = isNamed ? this.#members.check(identity) : member === undefined ? 'unknown-member' : 'none';
       if (error !== 'none') return error;
-      this.#forget(member!);
+      this.#rebalance.remove(member!);
       left = true;
       return 'none';
     });
-    if (left) this.#proceed();
+    if (left) this.#rebalance.proceed();
     return errors;
   }
 
   /** May offsets be committed now? A generation of -1 comes from whoever is not a member. */
-  checkCommit({ memberId, instanceId, generation }: MemberIdentity): GroupError {
-    if (generation < 0 && this.#state === 'Empty') return 'none';
-    if (generation >= 0 || memberId !== '' || instanceId !== null) {
-      const error = this.#members.check({ memberId, instanceId });
-      if (error !== 'none') return error;
-      if (generation !== this.#generation) return 'illegal-generation';
-    } else if (this.#state !== 'Empty') {
-      return 'unknown-member';
-    }
-    if (this.#state === 'CompletingRebalance') return 'rebalance-in-progress';
-    const member = this.#members.get(memberId);
-    if (member !== undefined && !member.isNew) member.session!.set(member.sessionTimeoutMs);
-    return 'none';
+  checkCommit(identity: MemberIdentity): GroupError {
+    const error = this.#generation.checkCommit(identity);
+    const member = this.#members.get(identity.memberId);
+    if (error === 'none' && member !== undefined) this.#heard(member);
+    return error;
   }
 
   describe(): DescribedGroup {
-    const isStable = this.#state === 'Stable';
-    return {
-      state: this.#state,
-      protocolType: this.#members.protocolType,
-      protocolName: isStable ? (this.#protocolName ?? '') : '',
-      members: this.#members.list().map((member) => ({
-        ...member.store(),
-        metadata: isStable ? member.metadataFor(this.#protocolName) : noBytes,
-        assignment: isStable ? member.assignment : noBytes,
-      })),
-    };
+    return this.#generation.describe();
   }
 
   /** Stops all timers; nobody is answered any more. */
   close(): void {
-    this.#state = 'Dead';
-    this.#cancelJoinTimer();
-    this.#cancelSyncTimer();
-    for (const timer of this.#pendingJoins.values()) timer.cancel();
+    this.#generation.enter('Dead');
+    this.#rebalance.close();
     this.#pendingJoins.clear();
     for (const member of this.#members.list()) member.session?.cancel();
   }
@@ -208,7 +179,7 @@ export class ClassicGroup {
   #accepts(memberId: string): boolean {
     const { membersMax } = this.#env.options;
     const members = this.#members;
-    switch (this.#state) {
+    switch (this.state) {
       case 'Empty':
       case 'Dead':
         return true;
@@ -228,8 +199,7 @@ export class ClassicGroup {
       if (old === undefined) this.#add(memberId, request, respond);
       else this.#replaceStatic(old, memberId, request, respond);
     } else if (request.requiresMemberId) {
-      const timer = this.#env.clock.after(request.sessionTimeoutMs, () => this.#removePending(memberId));
-      this.#pendingJoins.set(memberId, timer);
+      this.#pendingJoins.add(memberId, request.sessionTimeoutMs);
       respond(joinFailure('member-id-required', memberId));
     } else {
       this.#add(memberId, request, respond);
@@ -238,8 +208,7 @@ export class ClassicGroup {
 
   #joinExisting(request: JoinRequest, respond: RespondJoin): void {
     const { memberId, instanceId } = request;
-    if (this.#pendingJoins.has(memberId) && instanceId === null) {
-      this.#forgetPending(memberId);
+    if (instanceId === null && this.#pendingJoins.remove(memberId)) {
       this.#add(memberId, request, respond);
       return;
     }
@@ -253,15 +222,15 @@ export class ClassicGroup {
     const isUnchanged = member.hasSameProtocols(request.protocols);
     // Its answer got lost, or a follower merely comes again: it learns of the current generation. A leader that comes again
     // wants to assign anew.
-    if (this.#state === 'CompletingRebalance' && isUnchanged) {
-      respond(this.#joinResult(member, isLeader));
-    } else if (this.#state === 'Stable' && isUnchanged && !isLeader) {
-      member.session!.set(member.sessionTimeoutMs);
-      respond(this.#joinResult(member, false));
+    if (this.state === 'CompletingRebalance' && isUnchanged) {
+      respond(this.#generation.joinResult(member, isLeader));
+    } else if (this.state === 'Stable' && isUnchanged && !isLeader) {
+      member.renewSession();
+      respond(this.#generation.joinResult(member, false));
     } else {
       member.update(request);
       this.#awaitJoin(member, respond);
-      this.#proceed();
+      this.#rebalance.proceed();
     }
   }
 
@@ -271,8 +240,8 @@ export class ClassicGroup {
     member.respondJoin = respond;
     // A join that takes too long is given up: nothing else tells that the client is gone.
     this.#enroll(member, request.protocolType, this.#env.options.newMemberJoinTimeoutMs);
-    this.#memberAdded = true;
-    this.#proceed();
+    this.#rebalance.noteAdded();
+    this.#rebalance.proceed();
   }
 
   #enroll(member: GroupMember, protocolType: string, sessionMs: number = member.sessionTimeoutMs): void {
@@ -294,237 +263,34 @@ export class ClassicGroup {
     old.session?.cancel();
     old.answerJoin(joinFailure('fenced-instance', old.memberId));
     old.answerSync(syncFailure('fenced-instance'));
-    this.#pendingSyncs.delete(old.memberId);
+    this.#rebalance.dropSync(old);
     this.#members.replace(old, member);
     this.#startSession(member, member.sessionTimeoutMs);
-    if (this.#state !== 'Stable' || this.#members.selectProtocol() !== this.#protocolName) {
+    if (this.state !== 'Stable' || this.#members.selectProtocol() !== this.#generation.protocolName) {
       member.respondJoin = respond;
-      this.#proceed();
+      this.#rebalance.proceed();
       return;
     }
     this.#save();
     const isLeader = this.#members.leader === memberId;
-    if (request.maySkipAssignment) respond({ ...this.#joinResult(member, isLeader), skipAssignment: isLeader });
+    const result = this.#generation.joinResult(member, isLeader && request.maySkipAssignment);
+    if (request.maySkipAssignment) respond({ ...result, skipAssignment: isLeader });
     // An older client would assign if it saw itself as the leader.
-    else respond({ ...this.#joinResult(member, false), leader: formerLeader ?? '' });
-  }
-
-  /** Members have changed: begins a rebalance, or goes on with the one that is running. */
-  #proceed(): void {
-    switch (this.#state) {
-      case 'Empty':
-        if (this.#members.size > 0) this.#beginInitialRebalance();
-        else if (this.isUnused) this.#env.noteUnused(this);
-        return;
-      case 'PreparingRebalance':
-        if (!this.#isInitial && this.#allJoined()) this.#completeJoin();
-        return;
-      case 'CompletingRebalance':
-        this.#resetAssignments('rebalance-in-progress');
-        this.#beginRebalance();
-        return;
-      case 'Stable':
-        this.#beginRebalance();
-        return;
-      case 'Dead':
-        return;
-    }
-  }
-
-  #beginRebalance(): void {
-    this.#cancelSyncTimer();
-    this.#enter('PreparingRebalance');
-    if (this.#allJoined()) this.#completeJoin();
-    else this.#startJoinTimer(this.#members.rebalanceTimeoutMs, () => this.#completeJoin());
-  }
-
-  /** Of a group that had no members: more of them are expected at once. */
-  #beginInitialRebalance(): void {
-    const delayMs = this.#env.options.initialRebalanceDelayMs;
-    this.#isInitial = true;
-    this.#memberAdded = false;
-    this.#enter('PreparingRebalance');
-    this.#awaitMembers(delayMs, Math.max(this.#members.rebalanceTimeoutMs - delayMs, 0));
-  }
-
-  /** Goes on when no member was added for a while, within the rebalance timeout. */
-  #awaitMembers(delayMs: number, leftMs: number): void {
-    if (delayMs === 0) {
-      this.#completeJoin();
-      return;
-    }
-    this.#startJoinTimer(delayMs, () => {
-      const nextMs = this.#memberAdded ? Math.min(this.#env.options.initialRebalanceDelayMs, leftMs) : 0;
-      this.#memberAdded = false;
-      this.#awaitMembers(nextMs, leftMs - nextMs);
-    });
-  }
-
-  #allJoined(): boolean {
-    return this.#pendingJoins.size === 0 && this.#members.joinedCount === this.#members.size;
-  }
-
-  /** Those who have joined make the next generation; static members that have not keep their place. */
-  #completeJoin(): void {
-    this.#cancelJoinTimer();
-    for (const member of this.#members.list()) {
-      if (member.respondJoin === undefined && member.instanceId === null) this.#forget(member);
-    }
-    if (this.#members.size > 0 && !this.#members.electJoinedLeader()) {
-      // Only static members, none of which has joined again: their sessions decide.
-      this.#startJoinTimer(this.#members.rebalanceTimeoutMs, () => this.#completeJoin());
-      return;
-    }
-    this.#isInitial = false;
-    this.#generation++;
-    this.#pendingSyncs.clear();
-    this.#protocolName = this.#members.selectProtocol();
-    if (this.#members.size === 0) {
-      this.#enter('Empty');
-      this.#save();
-      if (this.isUnused) this.#env.noteUnused(this);
-      return;
-    }
-    this.#enter('CompletingRebalance');
-    for (const member of this.#members.list()) {
-      this.#pendingSyncs.add(member.memberId);
-      member.isNew = false;
-      member.session!.set(member.sessionTimeoutMs);
-      member.answerJoin(this.#joinResult(member, member.memberId === this.#members.leader));
-    }
-    this.#startSyncTimer();
-  }
-
-  /** The leader has assigned: from here on this generation survives a restart. */
-  #assign({ assignments }: SyncRequest): void {
-    let bytes = 0;
-    for (const { assignment } of assignments) bytes += assignment.length;
-    if (bytes > limits.groupBytesMax) {
-      this.#resetAssignments('too-large');
-      this.#beginRebalance();
-      return;
-    }
-    for (const member of this.#members.list()) member.assignment = noBytes;
-    for (const { memberId, assignment } of assignments) {
-      const member = this.#members.get(memberId);
-      if (member !== undefined) member.assignment = Buffer.from(assignment);
-    }
-    this.#enter('Stable');
-    this.#save();
-    for (const member of this.#members.list()) {
-      if (member.respondSync === undefined) continue;
-      member.session!.set(member.sessionTimeoutMs);
-      member.answerSync(this.#syncResult(member));
-    }
-  }
-
-  #resetAssignments(error: GroupError): void {
-    for (const member of this.#members.list()) {
-      member.assignment = noBytes;
-      if (member.respondSync !== undefined) member.session!.set(member.sessionTimeoutMs);
-      member.answerSync(syncFailure(error));
-    }
-  }
-
-  #startSyncTimer(): void {
-    this.#cancelSyncTimer();
-    this.#syncTimer = this.#env.clock.after(this.#members.rebalanceTimeoutMs, () => {
-      this.#syncTimer = undefined;
-      for (const memberId of [...this.#pendingSyncs]) {
-        const member = this.#members.get(memberId);
-        if (member !== undefined) this.#forget(member);
-      }
-      this.#proceed();
-    });
-  }
-
-  #cancelSyncTimer(): void {
-    this.#syncTimer?.cancel();
-    this.#syncTimer = undefined;
-  }
-
-  #startJoinTimer(delayMs: number, onElapsed: () => void): void {
-    this.#cancelJoinTimer();
-    this.#joinTimer = this.#env.clock.after(delayMs, onElapsed);
-  }
-
-  #cancelJoinTimer(): void {
-    this.#joinTimer?.cancel();
-    this.#joinTimer = undefined;
+    else respond({ ...result, leader: formerLeader ?? '' });
   }
 
   #removePending(memberId: string): void {
-    if (this.#forgetPending(memberId) && this.#state !== 'Stable' && this.#state !== 'CompletingRebalance') {
-      this.#proceed();
-    }
-  }
-
-  #forgetPending(memberId: string): boolean {
-    this.#pendingJoins.get(memberId)?.cancel();
-    return this.#pendingJoins.delete(memberId);
+    if (!this.#pendingJoins.remove(memberId)) return;
+    if (this.state !== 'Stable' && this.state !== 'CompletingRebalance') this.#rebalance.proceed();
   }
 
   #remove(member: GroupMember): void {
-    this.#forget(member);
-    this.#proceed();
-  }
-
-  #forget(member: GroupMember): void {
-    member.session?.cancel();
-    this.#members.remove(member);
-    this.#pendingSyncs.delete(member.memberId);
-    member.answerJoin(joinFailure('unknown-member', ''));
-    member.answerSync(syncFailure('unknown-member'));
-  }
-
-  #checkSync(request: SyncRequest): GroupError {
-    const error = this.#members.check(request);
-    if (error !== 'none') return error;
-    if (request.generation !== this.#generation) return 'illegal-generation';
-    const { protocolType, protocolName } = request;
-    if (protocolType !== null && protocolType !== this.#members.protocolType) return 'inconsistent-protocol';
-    if (protocolName !== null && this.#protocolName !== null && protocolName !== this.#protocolName) {
-      return 'inconsistent-protocol';
-    }
-    return this.#state === 'PreparingRebalance' ? 'rebalance-in-progress' : 'none';
-  }
-
-  #joinResult(member: GroupMember, withMembers: boolean): JoinResult {
-    return {
-      error: 'none',
-      memberId: member.memberId,
-      generation: this.#generation,
-      protocolType: this.#members.protocolType,
-      protocolName: this.#protocolName,
-      leader: this.#members.leader ?? '',
-      skipAssignment: false,
-      members: withMembers ? this.#members.joined(this.#protocolName) : [],
-    };
-  }
-
-  #syncResult(member: GroupMember): SyncResult {
-    return {
-      error: 'none',
-      protocolType: this.#members.protocolType,
-      protocolName: this.#protocolName,
-      assignment: member.assignment,
-    };
-  }
-
-  #enter(state: GroupState): void {
-    this.#state = state;
-    this.#sinceMs = this.#env.clock.now();
+    this.#rebalance.remove(member);
+    this.#rebalance.proceed();
   }
 
   #save(): void {
-    this.#env.save(this.id, {
-      generation: this.#generation,
-      protocolType: this.#members.protocolType,
-      protocolName: this.#protocolName,
-      leader: this.#members.leader,
-      sinceMs: this.#sinceMs,
-      members: this.#members.list().map((member) => member.store()),
-    });
+    this.#env.save(this.id, this.#generation.store());
   }
 
   #startSession(member: GroupMember, sessionMs: number): void {
@@ -533,6 +299,11 @@ export class ClassicGroup {
       if (member.isNew || !member.isWaiting) this.#remove(member);
     });
     member.session.set(sessionMs);
+  }
+
+  /** The session of one who does not know its id cannot be meant. */
+  #heard(member: GroupMember): void {
+    if (!member.isNew) member.renewSession();
   }
 }
 

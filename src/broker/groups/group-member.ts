@@ -56,6 +56,11 @@ export class GroupMember {
     );
   }
 
+  /** Its session lasts for a whole timeout from now on. */
+  renewSession(): void {
+    this.session!.set(this.sessionTimeoutMs);
+  }
+
   get isWaiting(): boolean {
     return this.respondJoin !== undefined || this.respondSync !== undefined;
   }
