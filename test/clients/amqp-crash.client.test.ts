@@ -2,26 +2,16 @@
 // ones and transient queues are not; settled messages stay settled, and what was out is marked redelivered.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { Connection } from 'rabbitmq-client';
-import { AmqplibSession, type ChannelError, collect, drain, getOne, publishAll } from './amqplib-session.ts';
-import { type BrokerUnderTest, skipAgainstPeers, startBrokerUnderTest } from './broker-under-test.ts';
+import { collect, drain, getOne, isGone, newDurableQueue, publishAll, startWithAmqplib } from './amqplib-session.ts';
+import { skipAgainstPeers } from './broker-under-test.ts';
 import { uniqueName, waitFor, within } from './conditions.ts';
 
-let broker: BrokerUnderTest;
-let session: AmqplibSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new AmqplibSession(broker.amqp);
-});
+const { broker, session } = await startWithAmqplib();
 
 afterEach(async () => {
   await session[Symbol.asyncDispose]();
-});
-
-after(async () => {
-  await broker?.stop();
 });
 
 /** Kills the broker and starts it again; connections of before are dead, `session` makes new ones. */
@@ -29,7 +19,6 @@ const crash = async (): Promise<void> => {
   await broker.kill();
   await session[Symbol.asyncDispose]();
   await broker.restart();
-  session = new AmqplibSession(broker.amqp);
 };
 
 const letters = (count: number): string[] => Array.from({ length: count }, (_, index) => `m${index}`);
@@ -37,9 +26,8 @@ const letters = (count: number): string[] => Array.from({ length: count }, (_, i
 test('confirmed persistent messages are kept in order, with properties and body', {
   skip: skipAgainstPeers,
 }, async () => {
-  const queue = uniqueName('durable');
   const channel = await session.channel();
-  await channel.assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(channel, 'durable');
   const large = randomBytes(1_000_000);
   await publishAll(channel, queue, letters(500));
   await publishAll(channel, queue, [large], { persistent: true, messageId: 'large', headers: { kept: true } });
@@ -58,9 +46,9 @@ test('confirmed persistent messages are kept in order, with properties and body'
 });
 
 test('transient messages and transient queues are dropped', { skip: skipAgainstPeers }, async () => {
-  const [durable, transient] = [uniqueName('durable'), uniqueName('transient')];
   const channel = await session.channel();
-  await channel.assertQueue(durable, { durable: true });
+  const durable = await newDurableQueue(channel, 'durable');
+  const transient = uniqueName('transient');
   await channel.assertQueue(transient, { durable: false });
   for (const [index, body] of letters(20).entries()) {
     await publishAll(channel, durable, [body], { persistent: index % 2 === 0 });
@@ -72,15 +60,14 @@ test('transient messages and transient queues are dropped', { skip: skipAgainstP
     await drain(again, durable),
     letters(20).filter((_, index) => index % 2 === 0),
   );
-  await assert.rejects(again.checkQueue(transient), (error: ChannelError) => error.code === 404);
+  assert.ok(await isGone(session, transient));
 });
 
 test('acknowledged messages stay away; unacknowledged ones return in order, redelivered', {
   skip: skipAgainstPeers,
 }, async () => {
-  const queue = uniqueName('settled');
   const channel = await session.channel();
-  await channel.assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(channel, 'settled');
   await publishAll(channel, queue, letters(10));
   await channel.prefetch(6);
   const { waitForCount } = await collect(channel, queue);
@@ -118,28 +105,24 @@ test('durable exchanges and bindings outlive a crash, exclusive queues do not', 
   again.publish(durable!, 'gone', Buffer.from('unbound'), { persistent: true });
   await again.waitForConfirms();
   assert.deepEqual(await drain(again, queue!), ['routed']);
-  const isGone = (error: ChannelError): boolean => error.code === 404;
-  await assert.rejects((await session.channel()).checkQueue(exclusive!), isGone);
+  assert.ok(await isGone(session, exclusive!));
 });
 
 test('a deleted or purged queue stays so', { skip: skipAgainstPeers }, async () => {
   const channel = await session.channel();
-  const [deleted, purged] = [uniqueName('deleted'), uniqueName('purged')];
-  for (const queue of [deleted, purged]) {
-    await channel.assertQueue(queue, { durable: true });
-    await publishAll(channel, queue, letters(10));
-  }
+  const deleted = await newDurableQueue(channel, 'deleted');
+  const purged = await newDurableQueue(channel, 'purged');
+  for (const queue of [deleted, purged]) await publishAll(channel, queue, letters(10));
   await channel.purgeQueue(purged);
   await channel.deleteQueue(deleted);
   await publishAll(channel, purged, ['after']);
   await crash();
   assert.deepEqual(await drain(await session.channel(), purged), ['after']);
-  await assert.rejects((await session.channel()).checkQueue(deleted), (error: ChannelError) => error.code === 404);
+  assert.ok(await isGone(session, deleted));
 });
 
 test('two crashes in a row lose nothing, and the queue goes on between them', { skip: skipAgainstPeers }, async () => {
-  const queue = uniqueName('twice');
-  await (await session.channel()).assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(await session.channel(), 'twice');
   for (const round of ['one', 'two']) {
     await publishAll(await session.channel(), queue, [`${round}-a`, `${round}-b`]);
     await crash();

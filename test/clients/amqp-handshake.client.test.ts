@@ -1,25 +1,13 @@
 // How an AMQP connection begins and stays alive: credentials, vhosts, frame size, heartbeats, protocol versions.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import amqplib from 'amqplib';
 import { clientHandshake, connectionClose, exchangeBytes, frameTypes, startFrameProxy } from './amqp-wire.ts';
-import { AmqplibSession, type ChannelError, getOne, publishAll, resetConnection } from './amqplib-session.ts';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
+import { getOne, isGone, newDurableQueue, publishAll, resetConnection, startWithAmqplib } from './amqplib-session.ts';
 import { uniqueName, waitFor, within } from './conditions.ts';
 
-let broker: BrokerUnderTest;
-let session: AmqplibSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new AmqplibSession(broker.amqp);
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { broker, session } = await startWithAmqplib();
 
 describe('handshake', { concurrency: true }, () => {
   test('the server names itself and its capabilities', async () => {
@@ -100,8 +88,7 @@ describe('handshake', { concurrency: true }, () => {
     const proxy = await startFrameProxy(broker.amqp);
     const silent = await session.channel(await session.connect({ port: proxy.port, heartbeat: 1 }));
     const channel = await session.channel();
-    const queue = uniqueName('silent');
-    await channel.assertQueue(queue, { durable: true });
+    const queue = await newDurableQueue(channel, 'silent');
     await publishAll(channel, queue, ['held']);
     await getOne(silent, queue);
     proxy.silenceClient();
@@ -140,12 +127,6 @@ describe('handshake', { concurrency: true }, () => {
     const channel = await session.channel(connection);
     const { queue } = await channel.assertQueue(uniqueName('reset'), { exclusive: true });
     resetConnection(connection);
-    await waitFor('the queue to go', async () => {
-      const other = await session.channel();
-      return await other.checkQueue(queue).then(
-        () => false,
-        (error: ChannelError) => error.code === 404,
-      );
-    });
+    await waitFor('the queue to go', () => isGone(session, queue));
   });
 });

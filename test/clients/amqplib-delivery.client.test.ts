@@ -1,32 +1,22 @@
 // Publishing, confirms, consuming and settling as amqplib does them, with RabbitMQ's order, flags and error codes.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Options } from 'amqplib';
 import {
-  AmqplibSession,
+  bodiesAndMarks,
   collect,
   drain,
   getOne,
+  newDurableQueue,
   type ObservedChannel,
   publishAll,
   resetConnection,
+  startWithAmqplib,
 } from './amqplib-session.ts';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
 import { uniqueName, waitFor, within } from './conditions.ts';
 
-let broker: BrokerUnderTest;
-let session: AmqplibSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new AmqplibSession(broker.amqp);
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { session } = await startWithAmqplib();
 
 const letters = (count: number): string[] => Array.from({ length: count }, (_, index) => `m${index}`);
 
@@ -36,8 +26,7 @@ const withQueue = async (
   use: (queue: string, channel: ObservedChannel) => Promise<void>,
 ): Promise<void> => {
   const channel = await session.channel();
-  const queue = uniqueName('delivery');
-  await channel.assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(channel, 'delivery');
   try {
     await publishAll(channel, queue, messages);
     await use(queue, channel);
@@ -223,14 +212,11 @@ test('a rejected message comes back at its place, marked redelivered', async () 
     channel.nack(first, false, true);
     channel.ack(second);
     const order = [await getOne(channel, queue), await getOne(channel, queue), await getOne(channel, queue)];
-    assert.deepEqual(
-      order.map(({ content, fields }) => [content.toString(), fields.redelivered]),
-      [
-        ['m0', true],
-        ['m2', true],
-        ['m3', false],
-      ],
-    );
+    assert.deepEqual(bodiesAndMarks(order), [
+      ['m0', true],
+      ['m2', true],
+      ['m3', false],
+    ]);
   });
 });
 
@@ -283,7 +269,7 @@ test('recover gives everything unacknowledged back, in order, redelivered', asyn
     await channel.recover();
     const again = (await consumer.waitForCount(6)).slice(3);
     assert.deepEqual(
-      again.map(({ content, fields }) => [content.toString(), fields.redelivered]),
+      bodiesAndMarks(again),
       letters(3).map((body) => [body, true]),
     );
   });
@@ -307,8 +293,7 @@ test('a cancelled consumer gets nothing more and may still settle what it has', 
 
 test('deleting the queue cancels its consumers', async () => {
   const channel = await session.channel();
-  const queue = uniqueName('deleted');
-  await channel.assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(channel, 'deleted');
   const consumer = await collect(channel, queue);
   await (await session.channel()).deleteQueue(queue);
   await waitFor('the cancel', consumer.cancelledByServer);
@@ -323,7 +308,7 @@ test('closing a channel gives back what it had not acknowledged, in order', asyn
     await channel.close();
     const next = await collect(await session.channel(), queue);
     assert.deepEqual(
-      (await next.waitForCount(4)).map(({ content, fields }) => [content.toString(), fields.redelivered]),
+      bodiesAndMarks(await next.waitForCount(4)),
       ['m0', 'm2', 'm3', 'm5'].map((body) => [body, true]),
     );
   });
@@ -337,7 +322,7 @@ test('a connection that dies gives back what it had not acknowledged, in order',
     resetConnection(dying);
     const next = await collect(await session.channel(), queue);
     assert.deepEqual(
-      (await next.waitForCount(6)).map(({ content, fields }) => [content.toString(), fields.redelivered]),
+      bodiesAndMarks(await next.waitForCount(6)),
       letters(6).map((body) => [body, true]),
     );
   });

@@ -1,5 +1,6 @@
 // amqplib set up the way its users do, with every connection of a test file closed at its end.
 import type { Socket } from 'node:net';
+import { after } from 'node:test';
 import amqplib, {
   type Channel,
   type ChannelModel,
@@ -8,7 +9,8 @@ import amqplib, {
   type GetMessage,
   type Options,
 } from 'amqplib';
-import { waitFor } from './conditions.ts';
+import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
+import { uniqueName, waitFor } from './conditions.ts';
 
 export interface ChannelError extends Error {
   /** The reply code of channel.close or connection.close. */
@@ -82,6 +84,32 @@ export class AmqplibSession implements AsyncDisposable {
   }
 }
 
+/** A broker for the tests of a file and a session with it, both ended after the last of them. */
+export const startWithAmqplib = async (): Promise<{ broker: BrokerUnderTest; session: AmqplibSession }> => {
+  const broker = await startBrokerUnderTest();
+  const session = new AmqplibSession(broker.amqp);
+  after(async () => {
+    await session[Symbol.asyncDispose]();
+    await broker.stop();
+  });
+  return { broker, session };
+};
+
+/** A durable queue that nobody has used before; its name. */
+export const newDurableQueue = async (channel: Channel, prefix: string): Promise<string> => {
+  const { queue } = await channel.assertQueue(uniqueName(prefix), { durable: true });
+  return queue;
+};
+
+/** Asks on a channel of its own, which a queue that is gone ends. */
+export const isGone = async (session: AmqplibSession, queue: string): Promise<boolean> => {
+  const channel = await session.channel();
+  return await channel.checkQueue(queue).then(
+    () => false,
+    (error: ChannelError) => error.code === 404,
+  );
+};
+
 export const collect = async (channel: Channel, queue: string, options: Options.Consume = {}): Promise<Delivered> => {
   const messages: ConsumeMessage[] = [];
   let cancelled = false;
@@ -102,6 +130,10 @@ export const collect = async (channel: Channel, queue: string, options: Options.
     cancelledByServer: () => cancelled,
   };
 };
+
+/** Bodies in order, each with whether it is marked as redelivered. */
+export const bodiesAndMarks = (messages: readonly (ConsumeMessage | GetMessage)[]): [string, boolean][] =>
+  messages.map(({ content, fields }) => [content.toString(), fields.redelivered]);
 
 /** Publishes to the queue through the default exchange and waits for the confirms. */
 export const publishAll = async (

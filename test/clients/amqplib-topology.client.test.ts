@@ -1,24 +1,21 @@
 // Exchanges, queues and bindings as amqplib declares them: where messages go, and RabbitMQ's answers, to the letter,
 // to everything that does not fit.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Options } from 'amqplib';
-import { AmqplibSession, type ChannelError, collect, drain, publishAll } from './amqplib-session.ts';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
+import {
+  type ChannelError,
+  collect,
+  drain,
+  isGone,
+  newDurableQueue,
+  type ObservedChannel,
+  publishAll,
+  startWithAmqplib,
+} from './amqplib-session.ts';
 import { uniqueName, waitFor, within } from './conditions.ts';
 
-let broker: BrokerUnderTest;
-let session: AmqplibSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new AmqplibSession(broker.amqp);
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { session } = await startWithAmqplib();
 
 const rejectsWith = async (promise: Promise<unknown>, code: number, text: string): Promise<void> => {
   await assert.rejects(within(text, promise), (error: unknown) => {
@@ -164,8 +161,7 @@ test('an empty name makes a server-named queue, and then means that queue', asyn
 
 test('purge removes what is ready and says how many, delete too', async () => {
   const channel = await session.channel();
-  const queue = uniqueName('purged');
-  await channel.assertQueue(queue, { durable: true });
+  const queue = await newDurableQueue(channel, 'purged');
   await publishAll(channel, queue, ['a', 'b', 'c']);
   await channel.get(queue); // unacknowledged: stays
   assert.deepEqual(await channel.purgeQueue(queue), { messageCount: 2 });
@@ -220,20 +216,14 @@ test('an exclusive queue is closed to other connections and goes with its own', 
     await rejectsWith(attempt(), 405, text);
   }
   await owner.close();
-  await waitFor('the queue to go', async () => {
-    const channel = await session.channel();
-    return await channel.checkQueue(queue).then(
-      () => false,
-      (error: ChannelError) => error.code === 404,
-    );
-  });
+  await waitFor('the queue to go', () => isGone(session, queue));
 });
 
 // Each of these closes its channel with the code and exactly this text. `q` and `x` are a fresh durable queue and
 // direct exchange; `none` is a name that nothing has.
 interface Refusal {
   readonly what: string;
-  readonly attempt: (channel: Awaited<ReturnType<AmqplibSession['channel']>>, names: Names) => Promise<unknown>;
+  readonly attempt: (channel: ObservedChannel, names: Names) => Promise<unknown>;
   readonly code: number;
   readonly text: (names: Names) => string;
 }

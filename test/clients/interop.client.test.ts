@@ -5,7 +5,15 @@ import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import type { ConsumeMessage, Options } from 'amqplib';
 import type { KafkaMessage, Message } from 'kafkajs';
-import { AmqplibSession, type ChannelError, collect, type ObservedChannel, publishAll } from './amqplib-session.ts';
+import {
+  AmqplibSession,
+  bodiesAndMarks,
+  type ChannelError,
+  collect,
+  newDurableQueue,
+  type ObservedChannel,
+  publishAll,
+} from './amqplib-session.ts';
 import { againstPeers, type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
 import { uniqueName } from './conditions.ts';
 import { kafkajsCodecs } from './kafkajs-codecs.ts';
@@ -94,8 +102,7 @@ const toAmqp = async (messages: Message[], options: { partitions?: number; compr
 
 const toKafka = async (messages: [body: Buffer | string, options: Options.Publish][], target: 'queue' | 'topic') => {
   const channel = await amqp.channel();
-  const name = target === 'topic' ? await kafka.createTopic() : uniqueName('queue');
-  if (target === 'queue') await channel.assertQueue(name, { durable: true });
+  const name = target === 'topic' ? await kafka.createTopic() : await newDurableQueue(channel, 'queue');
   for (const [body, options] of messages) await publishAll(channel, name, [body], { persistent: true, ...options });
   const { waitForCount } = await kafka.subscribe(name);
   const received = (await waitForCount(messages.length)).map(({ message }) => message);
@@ -194,13 +201,10 @@ describe('Kafka to AMQP', { skip }, () => {
     channel.ack(received[2]!);
     await channel.close();
     const { waitForCount } = await collect(await amqp.channel(), queue);
-    assert.deepEqual(
-      (await waitForCount(2)).map(({ content, fields }) => [content.toString(), fields.redelivered]),
-      [
-        ['b', true],
-        ['d', true],
-      ],
-    );
+    assert.deepEqual(bodiesAndMarks(await waitForCount(2)), [
+      ['b', true],
+      ['d', true],
+    ]);
   });
 
   test('two subscriptions and a consumer group each get everything', async () => {
@@ -215,8 +219,7 @@ describe('Kafka to AMQP', { skip }, () => {
 
   test('producing to the topic that a queue is enqueues', async () => {
     const channel = await amqp.channel();
-    const queue = uniqueName('queue');
-    await channel.assertQueue(queue, { durable: true });
+    const queue = await newDurableQueue(channel, 'queue');
     const producer = await kafka.producer();
     await producer.send({ topic: queue, messages: [{ key: 'k', value: 'from kafka' }] });
     const { waitForCount } = await collect(channel, queue);
@@ -343,8 +346,7 @@ describe('one namespace', { skip }, () => {
   });
 
   test('a topic cannot be created where a queue is', async () => {
-    const queue = uniqueName('queue');
-    await (await amqp.channel()).assertQueue(queue, { durable: true });
+    const queue = await newDurableQueue(await amqp.channel(), 'queue');
     const admin = await kafka.admin();
     assert.equal(await admin.createTopics({ topics: [{ topic: queue }] }), false, 'TOPIC_ALREADY_EXISTS');
   });

@@ -1,24 +1,13 @@
 // kill -9 of the broker: whatever a Kafka client was told is stored is there afterwards, once and in order, and
 // clients that were connected carry on by themselves.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { Admin, Consumer, type Message, Producer } from '@platformatic/kafka';
-import { type BrokerUnderTest, skipAgainstPeers, startBrokerUnderTest } from './broker-under-test.ts';
+import { skipAgainstPeers } from './broker-under-test.ts';
 import { uniqueName, waitFor } from './conditions.ts';
-import { KafkajsSession } from './kafkajs-session.ts';
+import { startWithKafkajs } from './kafkajs-session.ts';
 
-let broker: BrokerUnderTest;
-let session: KafkajsSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new KafkajsSession(broker.kafka);
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { broker, session } = await startWithKafkajs();
 
 const crash = async (): Promise<void> => {
   await broker.kill();
@@ -44,10 +33,7 @@ test('an idempotent producer and a consumer go on through a crash; nothing is lo
   await waitForCount(300);
   // The consumer may see again what it had not committed; the log itself holds each message once.
   const fresh = await session.subscribe(topic);
-  assert.deepEqual(
-    (await fresh.waitForCount(300)).map(({ message }) => String(message.value)),
-    numbers(300),
-  );
+  assert.deepEqual(await fresh.waitForValues(300), numbers(300));
   assert.deepEqual([...new Set(received.map(({ message }) => Number(message.offset)))], numbers(300).map(Number));
 });
 
@@ -73,8 +59,8 @@ test('topics, their configs and ids, and the messages outlive a crash', { skip: 
   assert.deepEqual([earlier.partitionsCount, earlier.maxMessageBytes], [3, '4242']);
   await crash();
   assert.deepEqual(await inspect(), earlier);
-  const { waitForCount } = await session.subscribe(topic);
-  const values = (await waitForCount(30)).map(({ message }) => Number(message.value));
+  const { waitForValues } = await session.subscribe(topic);
+  const values = (await waitForValues(30)).map(Number);
   assert.deepEqual(
     values.toSorted((a, b) => a - b),
     numbers(30).map(Number),
@@ -92,10 +78,7 @@ test('committed offsets outlive a crash, and the group resumes there', { skip: s
   await first.consumer.disconnect();
   await crash();
   const second = await session.subscribe(topic, { groupId, autoCommit: false });
-  assert.deepEqual(
-    (await second.waitForCount(3)).map(({ message }) => String(message.value)),
-    ['7', '8', '9'],
-  );
+  assert.deepEqual(await second.waitForValues(3), ['7', '8', '9']);
 });
 
 test('a deleted topic stays deleted', { skip: skipAgainstPeers }, async () => {
@@ -136,7 +119,7 @@ test('a @platformatic/kafka producer and consumer reconnect', { skip: skipAgains
     30_000,
   );
   const reader = await session.subscribe(topic);
-  const values = (await reader.waitForCount(2)).map(({ message }) => String(message.value));
+  const values = await reader.waitForValues(2);
   assert.deepEqual([values[0], values[1]], ['before', 'after']);
   await Promise.allSettled([consumer.close(true), producer.close()]);
 });

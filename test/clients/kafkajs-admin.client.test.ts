@@ -1,25 +1,12 @@
 // Topics, their configuration and the cluster as kafkajs' admin client sees them.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import kafkajs, { type Admin, type KafkaJSAggregateError, type KafkaJSProtocolError } from 'kafkajs';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
+import { test } from 'node:test';
+import kafkajs, { type KafkaJSAggregateError, type KafkaJSProtocolError } from 'kafkajs';
 import { uniqueName, waitFor } from './conditions.ts';
-import { KafkajsSession } from './kafkajs-session.ts';
+import { startWithKafkajs } from './kafkajs-session.ts';
 
-let broker: BrokerUnderTest;
-let session: KafkajsSession;
-let admin: Admin;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new KafkajsSession(broker.kafka);
-  admin = await session.admin();
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { broker, session } = await startWithKafkajs();
+const admin = await session.admin();
 
 const rejectsWithType = async (promise: Promise<unknown>, type: string): Promise<void> => {
   await assert.rejects(promise, (error: unknown) => {

@@ -1,25 +1,11 @@
 // Consumer groups of kafkajs: members that join, leave and crash, commits, and where the next member resumes.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import type { Producer } from 'kafkajs';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
+import { describe, test } from 'node:test';
 import { uniqueName, waitFor } from './conditions.ts';
-import { KafkajsSession, type Subscription } from './kafkajs-session.ts';
+import { type Subscription, startWithKafkajs } from './kafkajs-session.ts';
 
-let broker: BrokerUnderTest;
-let session: KafkajsSession;
-let producer: Producer;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new KafkajsSession(broker.kafka);
-  producer = await session.producer();
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { session } = await startWithKafkajs();
+const producer = await session.producer();
 
 const assignedPartitions = (member: Subscription, topic: string): number[] => member.assigned()[topic] ?? [];
 
@@ -112,11 +98,7 @@ describe('groups', { concurrency: true }, () => {
     await first.consumer.commitOffsets([{ topic, partition: 0, offset: '6', metadata: 'six' }]);
     await first.consumer.disconnect();
     const second = await session.subscribe(topic, { groupId, autoCommit: false });
-    const received = await second.waitForCount(4);
-    assert.deepEqual(
-      received.map(({ message }) => message.value?.toString()),
-      ['6', '7', '8', '9'],
-    );
+    assert.deepEqual(await second.waitForValues(4), ['6', '7', '8', '9']);
     const admin = await session.admin();
     const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] });
     assert.deepEqual([committed?.partitions[0]?.offset, committed?.partitions[0]?.metadata], ['6', 'six']);
@@ -141,14 +123,6 @@ describe('groups', { concurrency: true }, () => {
     await producer.send({ topic, messages: ['a', 'b', 'c'].map((value) => ({ value })) });
     const one = await session.subscribe(topic);
     const other = await session.subscribe(topic);
-    const values = async (member: Subscription): Promise<string[]> =>
-      (await member.waitForCount(3)).map(({ message }) => String(message.value));
-    assert.deepEqual(
-      [await values(one), await values(other)],
-      [
-        ['a', 'b', 'c'],
-        ['a', 'b', 'c'],
-      ],
-    );
+    for (const member of [one, other]) assert.deepEqual(await member.waitForValues(3), ['a', 'b', 'c']);
   });
 });

@@ -1,25 +1,13 @@
 // What kafkajs produces is what kafkajs consumes: keys, headers, tombstones, codecs, sizes, offsets, times.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { KafkaJSProtocolError } from 'kafkajs';
-import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
 import { uniqueName, within } from './conditions.ts';
 import { kafkajsCodecs } from './kafkajs-codecs.ts';
-import { KafkajsSession } from './kafkajs-session.ts';
+import { startWithKafkajs } from './kafkajs-session.ts';
 
-let broker: BrokerUnderTest;
-let session: KafkajsSession;
-
-before(async () => {
-  broker = await startBrokerUnderTest();
-  session = new KafkajsSession(broker.kafka);
-});
-
-after(async () => {
-  await session?.[Symbol.asyncDispose]();
-  await broker?.stop();
-});
+const { session } = await startWithKafkajs();
 
 const isProtocolError =
   (type: string) =>
@@ -136,9 +124,9 @@ test('an idempotent producer writes each message once and in order', async () =>
     const [written] = await producer.send({ topic, messages: [{ value: String(index) }], acks: -1 });
     assert.equal(written?.baseOffset, String(index));
   }
-  const { waitForCount } = await session.subscribe(topic);
+  const { waitForValues } = await session.subscribe(topic);
   assert.deepEqual(
-    (await waitForCount(50)).map(({ message }) => message.value?.toString()),
+    await waitForValues(50),
     Array.from({ length: 50 }, (_, index) => String(index)),
   );
 });
@@ -147,11 +135,8 @@ test('acks 0, 1 and all all store the message', async () => {
   const topic = await session.createTopic();
   const producer = await session.producer();
   for (const acks of [0, 1, -1]) await producer.send({ topic, acks, messages: [{ value: String(acks) }] });
-  const { waitForCount } = await session.subscribe(topic);
-  assert.deepEqual(
-    (await waitForCount(3)).map(({ message }) => message.value?.toString()),
-    ['0', '1', '-1'],
-  );
+  const { waitForValues } = await session.subscribe(topic);
+  assert.deepEqual(await waitForValues(3), ['0', '1', '-1']);
 });
 
 test('keys spread over the partitions and one key stays in one partition, in order', async () => {

@@ -1,6 +1,8 @@
 // kafkajs set up the way its users do, quiet, with every client of a test file closed at its end.
 import { connect, type Socket } from 'node:net';
+import { after } from 'node:test';
 import kafkajs, { type Admin, type Consumer, type ConsumerConfig, type KafkaMessage, type Producer } from 'kafkajs';
+import { type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
 import { uniqueName, waitFor, within } from './conditions.ts';
 import { registerCodecs } from './kafkajs-codecs.ts';
 
@@ -20,6 +22,8 @@ export interface Subscription {
   /** Ends the member as kill -9 would: its sockets are destroyed and none can be opened again. */
   readonly crash: () => Promise<void>;
   readonly waitForCount: (count: number) => Promise<Received[]>;
+  /** The values of all messages when so many have come, in the order of their coming. */
+  readonly waitForValues: (count: number) => Promise<string[]>;
 }
 
 export interface SubscribeOptions extends Partial<ConsumerConfig> {
@@ -145,7 +149,17 @@ export class KafkajsSession implements AsyncDisposable {
     };
     const waitForCount = (count: number): Promise<Received[]> =>
       waitFor(`${count} messages of ${topic}`, () => received.length >= count && received, 30_000);
-    return { consumer, received, assigned: () => assigned, joinCount: () => joinCount, crash, waitForCount };
+    const waitForValues = async (count: number): Promise<string[]> =>
+      (await waitForCount(count)).map(({ message }) => String(message.value));
+    return {
+      consumer,
+      received,
+      assigned: () => assigned,
+      joinCount: () => joinCount,
+      crash,
+      waitForCount,
+      waitForValues,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -157,3 +171,14 @@ export class KafkajsSession implements AsyncDisposable {
     this.#sockets.clear();
   }
 }
+
+/** A broker for the tests of a file and a session with it, both ended after the last of them. */
+export const startWithKafkajs = async (): Promise<{ broker: BrokerUnderTest; session: KafkajsSession }> => {
+  const broker = await startBrokerUnderTest();
+  const session = new KafkajsSession(broker.kafka);
+  after(async () => {
+    await session[Symbol.asyncDispose]();
+    await broker.stop();
+  });
+  return { broker, session };
+};
