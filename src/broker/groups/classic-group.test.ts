@@ -99,6 +99,62 @@ test('the first rebalance is put off while members arrive, up to the rebalance t
   await bench.close();
 });
 
+test('without a delay, members whose requests are there already are still in the first generation', async () => {
+  const bench = await Bench.start({ initialRebalanceDelayMs: 0 });
+  const joins = [bench.join(), bench.join(), bench.join()];
+  assert.equal(joins[0]!.result, undefined);
+  bench.clock.advance(0);
+  assert.deepEqual(
+    joins.map(({ result }) => [result!.generation, result!.members.length]),
+    [
+      [1, 3],
+      [1, 0],
+      [1, 0],
+    ],
+  );
+  await bench.close();
+});
+
+test('who joins before the assignments are durable is in the next generation, and the others hear of it by SyncGroup', async () => {
+  const bench = await Bench.start({ initialRebalanceDelayMs: 0 });
+  const joins = [bench.join(), bench.join()];
+  bench.clock.advance(0);
+  const [leader, follower] = joins.map(({ result }) => result!);
+  bench.gate.isHeld = true;
+  const followed = bench.sync(follower!);
+  const led = bench.sync(leader!, [{ memberId: leader!.memberId, assignment: Buffer.from('all') }]);
+  assert.equal(bench.state(), 'CompletingRebalance');
+  assert.deepEqual([led.result, followed.result], [undefined, undefined]);
+  const late = bench.join();
+  assert.deepEqual([led.result!.error, followed.result!.error], ['rebalance-in-progress', 'rebalance-in-progress']);
+  bench.gate.release();
+  assert.equal(bench.state(), 'PreparingRebalance');
+  const again = [leader!, follower!].map(({ memberId }) => bench.join({ memberId }));
+  assert.deepEqual(
+    [late, ...again].map(({ result }) => result!.generation),
+    [2, 2, 2],
+  );
+  await bench.close();
+});
+
+test('assignments are given out when they are durable, those of a generation that is over never', async () => {
+  const bench = await Bench.start({ initialRebalanceDelayMs: 0 });
+  const joining = bench.join();
+  bench.clock.advance(0);
+  const only = joining.result!;
+  bench.gate.isHeld = true;
+  const former = bench.sync(only, [{ memberId: only.memberId, assignment: Buffer.from('former') }]);
+  const late = bench.join();
+  const again = bench.join({ memberId: only.memberId });
+  assert.equal(former.result!.error, 'rebalance-in-progress');
+  const waiting = bench.sync(late.result!);
+  bench.gate.release();
+  assert.deepEqual([bench.state(), waiting.result], ['CompletingRebalance', undefined]);
+  bench.sync(again.result!, [{ memberId: late.result!.memberId, assignment: Buffer.from('new') }]);
+  assert.equal(String(waiting.result!.assignment), 'new');
+  await bench.close();
+});
+
 test('a static member that comes back during a rebalance takes its place in it, the former is fenced', async () => {
   const bench = await Bench.start();
   const [leader] = bench.stable(2, (index) => ({ instanceId: `instance-${index}` }));
@@ -151,7 +207,9 @@ test('SyncGroup is refused for another generation or protocol, and repeated at w
 
 test('what a new leader assigns goes to those who are there', async () => {
   const bench = await Bench.start({ initialRebalanceDelayMs: 0 });
-  const only = bench.join().result!;
+  const joining = bench.join();
+  bench.clock.advance(0);
+  const only = joining.result!;
   const assigned = bench.sync(only, [
     { memberId: 'stranger', assignment: Buffer.from('x') },
     { memberId: only.memberId, assignment: Buffer.from('y') },
@@ -172,7 +230,9 @@ test('subscriptions, assignments and names beyond the bounds are refused', async
   assert.equal(bench.join({ clientId: 'c'.repeat(10_000) }).result!.error, 'invalid-name');
   assert.equal(bench.join({ groupId: 'g'.repeat(10_000) }).result!.error, 'invalid-group-id');
   assert.deepEqual(bench.groups.list(), []);
-  const joined = bench.join().result!;
+  const joining = bench.join();
+  bench.clock.advance(0);
+  const joined = joining.result!;
   const assigned = bench.sync(joined, [{ memberId: joined.memberId, assignment: huge }]);
   assert.equal(assigned.result!.error, 'too-large');
   assert.equal(bench.state(), 'PreparingRebalance');

@@ -41,6 +41,8 @@ export interface GroupEnvironment {
   readonly options: GroupOptions;
   /** Makes the membership durable. */
   save(groupId: string, membership: StoredMembership): void;
+  /** Runs the action, a turn of its own, when all that was saved so far is durable. */
+  whenDurable(action: () => void): void;
   /** Nobody is in the group any more and nobody was told to come. */
   noteUnused(group: ClassicGroup): void;
 }
@@ -67,6 +69,7 @@ export class ClassicGroup {
       generation: this.#generation,
       pendingJoins: this.#pendingJoins,
       save: () => this.#save(),
+      whenDurable: (action) => env.whenDurable(action),
       onEmpty: () => {
         if (this.isUnused) env.noteUnused(this);
       },

@@ -42,6 +42,10 @@ export class Generation {
     return this.#state;
   }
 
+  get number(): number {
+    return this.#number;
+  }
+
   get protocolName(): string | null {
     return this.#protocolName;
   }

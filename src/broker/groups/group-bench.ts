@@ -1,5 +1,9 @@
-/** For tests: a coordinator over a broker in memory, with a clock that stands still until it is told to go on. */
+/**
+ * For tests: a coordinator over a broker in memory, with a clock that stands still until it is told to go on, and a disk that
+ * is done at once unless it is held.
+ */
 import assert from 'node:assert/strict';
+import type { DurableWaiter } from '../../shard/gate.ts';
 import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import { type Broker, openBroker } from '../broker.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -17,8 +21,28 @@ export const options: GroupOptions = {
   newMemberJoinTimeoutMs: 300_000,
 };
 
+/** In place of the broker's gate: everything is durable at the end of a request that is made through the bench. */
+class BenchGate {
+  readonly current = 0;
+  /** Nothing becomes durable until release() is called. */
+  isHeld = false;
+  #waiters: DurableWaiter[] = [];
+
+  wait(_ticket: number, waiter: DurableWaiter): void {
+    this.#waiters.push(waiter);
+  }
+
+  release(): void {
+    this.isHeld = false;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter.onDurable();
+  }
+}
+
 export class Bench {
   readonly disk = new MemoryDisk();
+  readonly gate = new BenchGate();
   readonly clock = new FakeClock();
   broker!: Broker;
   groups!: GroupCoordinator;
@@ -31,7 +55,10 @@ export class Bench {
 
   async open(changed: Partial<GroupOptions> = {}): Promise<void> {
     this.broker = await openBroker({ storage: new MemoryStorage(this.disk), durability: 'sync', clock: this.clock });
-    this.groups = new GroupCoordinator(this.broker, { ...options, ...changed });
+    const { broker, gate } = this;
+    const { clock, random, groupStore } = broker;
+    const topicById = (id: string) => broker.topicById(id);
+    this.groups = new GroupCoordinator({ clock, random, groupStore, gate, topicById }, { ...options, ...changed });
   }
 
   async restart(): Promise<void> {
@@ -89,6 +116,7 @@ export class Bench {
         answer.result = result;
       },
     );
+    if (!this.gate.isHeld) this.gate.release();
     return answer;
   }
 

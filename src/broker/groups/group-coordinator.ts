@@ -10,6 +10,7 @@ import type { Clock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import type { Random } from '../../core/random.ts';
+import type { DurableGate } from '../../shard/gate.ts';
 import { ClassicGroup, type GroupEnvironment } from './classic-group.ts';
 import type { CommittedOffset, GroupStore, OffsetChange, StoredGroup } from './group-store.ts';
 import {
@@ -32,6 +33,7 @@ export interface GroupHost {
   readonly clock: Clock;
   readonly random: Random;
   readonly groupStore: GroupStore;
+  readonly gate: Pick<DurableGate, 'current' | 'wait'>;
   /** Undefined: the topic is gone. */
   topicById(id: string): object | undefined;
 }
@@ -62,6 +64,7 @@ export class GroupCoordinator {
       random: host.random,
       options,
       save: (groupId, membership) => host.groupStore.saveMembership(groupId, membership),
+      whenDurable: (action) => host.gate.wait(host.gate.current, { onDurable: () => this.#wakeTurn(action) }),
       noteUnused: (group) => this.#unused.add(group),
     };
     for (const stored of host.groupStore.groups) {
@@ -255,16 +258,19 @@ export class GroupCoordinator {
   }
 
   #after(delayMs: number, callback: () => void): ReturnType<Clock['after']> {
-    return this.#host.clock.after(Math.min(delayMs, timerMsMax), () => {
-      if (this.#closed) return;
-      try {
-        this.#turn(callback);
-      } catch (error) {
-        // The log has failed: this broker is about to be replaced, and a coordinator made from what is durable.
-        if (!(error instanceof BrokerError)) throw error;
-        this.close();
-      }
-    });
+    return this.#host.clock.after(Math.min(delayMs, timerMsMax), () => this.#wakeTurn(callback));
+  }
+
+  /** A turn that no request has begun. */
+  #wakeTurn(action: () => void): void {
+    if (this.#closed) return;
+    try {
+      this.#turn(action);
+    } catch (error) {
+      // The log has failed: this broker is about to be replaced, and a coordinator made from what is durable.
+      if (!(error instanceof BrokerError)) throw error;
+      this.close();
+    }
   }
 
   #scheduleExpiry(): void {

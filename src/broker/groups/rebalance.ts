@@ -21,8 +21,10 @@ export interface RebalanceOptions {
   readonly generation: Generation;
   /** They are expected to join, too. */
   readonly pendingJoins: PendingJoins;
-  /** Makes the membership durable: the group has come to rest, Stable or Empty. */
+  /** Makes the membership durable: the group comes to rest, Stable or Empty. */
   readonly save: () => void;
+  /** Runs the action, a turn of its own, when all that was saved so far is durable. */
+  readonly whenDurable: (action: () => void) => void;
   /** Nobody is in the group, but for pending joins. */
   readonly onEmpty: () => void;
 }
@@ -96,7 +98,11 @@ export class Rebalance {
     member.answerSync(syncFailure('unknown-member'));
   }
 
-  /** The leader has assigned: from here on this generation survives a restart. */
+  /**
+   * The leader has assigned: from here on this generation survives a restart. Until that is durable the rebalance is under
+   * way, as in Kafka: who joins meanwhile is in the next one, and the others learn of it at once, by their SyncGroup, not only
+   * by their next heartbeat.
+   */
   assign(assignments: SyncRequest['assignments']): void {
     let bytes = 0;
     for (const { assignment } of assignments) bytes += assignment.length;
@@ -110,8 +116,15 @@ export class Rebalance {
       const member = this.#members.get(memberId);
       if (member !== undefined) member.assignment = Buffer.from(assignment);
     }
-    this.#generation.enter('Stable');
     this.#options.save();
+    const { number } = this.#generation;
+    this.#options.whenDurable(() => {
+      if (this.#generation.state === 'CompletingRebalance' && this.#generation.number === number) this.#settle();
+    });
+  }
+
+  #settle(): void {
+    this.#generation.enter('Stable');
     for (const member of this.#members.list()) {
       if (member.respondSync === undefined) continue;
       member.renewSession();
@@ -140,15 +153,15 @@ export class Rebalance {
     this.#awaitMembers(delayMs, Math.max(this.#members.rebalanceTimeoutMs - delayMs, 0));
   }
 
-  /** Goes on when no member was added for a while, within the rebalance timeout. */
+  /** Goes on when no member was added for a while, within the rebalance timeout. A delay of 0 is the next turn of the clock. */
   #awaitMembers(delayMs: number, leftMs: number): void {
-    if (delayMs === 0) {
-      this.#completeJoin();
-      return;
-    }
     this.#startJoinTimer(delayMs, () => {
-      const nextMs = this.#memberAdded ? Math.min(this.#options.initialRebalanceDelayMs, leftMs) : 0;
+      if (!this.#memberAdded || leftMs === 0) {
+        this.#completeJoin();
+        return;
+      }
       this.#memberAdded = false;
+      const nextMs = Math.min(this.#options.initialRebalanceDelayMs, leftMs);
       this.#awaitMembers(nextMs, leftMs - nextMs);
     });
   }
