@@ -34,6 +34,11 @@ export class TestServer {
     return `amqp://guest:guest@127.0.0.1:${this.port}`;
   }
 
+  /** Its disk has crashed: nothing that it still does will end. */
+  abandon(): void {
+    this.#listener.close();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     await this.head.close('shutdown');
