@@ -142,6 +142,19 @@ test('an idempotent producer writes each message once and in order', async () =>
   );
 });
 
+test('idempotent producers are not taken for one another', async () => {
+  const topic = await createTopic();
+  const values = ['a', 'b', 'c'];
+  for (const value of values) {
+    await newProducer().send({ messages: [{ topic, value: Buffer.from(value) }], idempotent: true, acks: -1 });
+  }
+  const received = await (await read(topic)).waitForCount(values.length);
+  assert.deepEqual(
+    received.map(({ value }) => String(value)),
+    values,
+  );
+});
+
 test('offsets are listed by earliest, latest and time, with the time found', async () => {
   const topic = await createTopic();
   const base = 1_700_000_000_000n;

@@ -85,15 +85,23 @@ test('repeated batches of an idempotent producer get their first offset, gaps an
   assert.equal((await produce(name, batch(2))).baseOffset, 2);
   assert.deepEqual((await produce(name, batch(0))).baseOffset, 0);
   assert.equal((await produce(name, batch(6))).errorCode, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER);
-  const bumped = await client.call('InitProducerId', 4, {
-    transactionalId: null,
-    transactionTimeoutMs: 0,
-    producerId,
-    producerEpoch: 0,
-  });
-  assert.deepEqual([bumped.producerId, bumped.producerEpoch], [producerId, 1]);
   assert.equal((await produce(name, batch(0, 1))).baseOffset, 4);
   assert.equal((await produce(name, batch(4, 0))).errorCode, ErrorCode.INVALID_PRODUCER_EPOCH);
+});
+
+test('every idempotent producer gets an id of its own, whatever id it asks with', async () => {
+  const ids = new Set<bigint>();
+  for (const asked of [-1n, 0n, 0n, 1n]) {
+    const { producerId, producerEpoch } = await client.call('InitProducerId', 4, {
+      transactionalId: null,
+      transactionTimeoutMs: 0,
+      producerId: asked,
+      producerEpoch: asked < 0n ? -1 : 0,
+    });
+    ids.add(producerId);
+    assert.equal(producerEpoch, 0);
+  }
+  assert.equal(ids.size, 4);
 });
 
 test('the broker can set the time of the append', async () => {

@@ -1,12 +1,11 @@
 /**
- * InitProducerId for idempotent producers: a new id, or the next epoch of an id that the producer has (KIP-360). A
- * transactional id gets an error that clients take for final.
+ * InitProducerId for idempotent producers: always a new id. An id in the request says nothing without a transactional id, as
+ * in Apache Kafka: there are clients that send 0 when they have none, and two with one id would pass for one another's
+ * repetitions. A transactional id gets an error that clients take for final.
  */
 import { ErrorCode } from '../error-codes.ts';
 import type { InitProducerIdRequest, InitProducerIdResponseInput } from '../generated/init-producer-id.ts';
 import type { RequestContext } from '../request-context.ts';
-
-const epochMax = 32_767;
 
 export const handleInitProducerId = (
   request: InitProducerIdRequest,
@@ -17,8 +16,5 @@ export const handleInitProducerId = (
   if (transactionalId === '') return refuse(ErrorCode.INVALID_REQUEST);
   if (transactionalId !== null) return refuse(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
   if (producerId < 0n !== producerEpoch < 0) return refuse(ErrorCode.INVALID_REQUEST);
-  if (producerId >= 0n && producerEpoch < epochMax - 1) {
-    return { errorCode: ErrorCode.NONE, producerId, producerEpoch: producerEpoch + 1 };
-  }
   return { errorCode: ErrorCode.NONE, producerId: BigInt(broker.newProducerId()), producerEpoch: 0 };
 };
