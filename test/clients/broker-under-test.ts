@@ -3,9 +3,11 @@
 // both, so that an expectation which Apache Kafka or RabbitMQ does not meet is found to be wrong here, not in our broker.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type FSWatcher, rmSync, watch } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 export interface BrokerUnderTest {
   /** `host:port` of the Kafka listener. */
@@ -18,6 +20,11 @@ export interface BrokerUnderTest {
   kill(): Promise<void>;
   /** Starts again on the same ports and the same data. */
   restart(): Promise<void>;
+  /**
+   * Starts again and sends SIGKILL `delayMs` after it has locked its data, which is when it begins to read them. Resolves
+   * when the process is gone, with whether it was still recovering; fails if it left by itself.
+   */
+  killInRecovery(delayMs: number): Promise<boolean>;
 }
 
 const peers = { kafka: process.env.ROSETTAMQ_TEST_KAFKA, amqp: process.env.ROSETTAMQ_TEST_AMQP };
@@ -36,10 +43,14 @@ const shards = process.env.ROSETTAMQ_TEST_SHARDS;
 // Groups settle at once instead of after the 3 s that production wants; everything else is the default configuration.
 const settings = [...(shards === undefined ? [] : [`shards=${shards}`]), 'kafka.group.initial.rebalance.delay.ms=0'];
 
-interface Listening {
-  readonly process: ChildProcess;
+interface Ports {
   readonly kafkaPort: number;
   readonly amqpPort: number;
+}
+
+interface Starting {
+  readonly process: ChildProcess;
+  readonly ready: Promise<Ports>;
 }
 
 interface ServeOptions {
@@ -48,7 +59,7 @@ interface ServeOptions {
   readonly settings: readonly string[];
 }
 
-const serve = async (options: ServeOptions, kafkaPort: number, amqpPort: number): Promise<Listening> => {
+const serve = (options: ServeOptions, { kafkaPort, amqpPort }: Ports): Starting => {
   const set = [...settings, ...options.settings].flatMap((setting) => ['--set', setting]);
   const child = spawn(
     process.execPath,
@@ -59,7 +70,7 @@ const serve = async (options: ServeOptions, kafkaPort: number, amqpPort: number)
     { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   let output = '';
-  const ready = new Promise<Listening>((resolve, reject) => {
+  const ready = new Promise<Ports>((resolve, reject) => {
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
       reject(new Error(`the broker was not ready after ${readyDeadlineMs} ms:\n${output}`));
@@ -70,7 +81,7 @@ const serve = async (options: ServeOptions, kafkaPort: number, amqpPort: number)
       const amqp = /amqp:\/\/(?:[^@\s]*@)?127\.0\.0\.1:(\d+)/.exec(output)?.[1];
       if (kafka === undefined || amqp === undefined) return;
       clearTimeout(timer);
-      resolve({ process: child, kafkaPort: Number(kafka), amqpPort: Number(amqp) });
+      resolve({ kafkaPort: Number(kafka), amqpPort: Number(amqp) });
     };
     child.stdout.on('data', onOutput);
     child.stderr.on('data', (chunk: Buffer) => {
@@ -82,7 +93,18 @@ const serve = async (options: ServeOptions, kafkaPort: number, amqpPort: number)
       reject(new Error(`the broker left with ${signal ?? code} before it was ready:\n${output}`));
     });
   });
-  return await ready;
+  return { process: child, ready };
+};
+
+/** Watches for the socket by which a broker locks its data directory. */
+const watchLock = (dataDir: string): { watcher: FSWatcher; taken: Promise<void> } => {
+  const watcher = watch(dataDir);
+  const taken = new Promise<void>((resolve) => {
+    watcher.on('change', (_, name) => {
+      if (/^broker\.\d+\.sock$/.test(String(name))) resolve();
+    });
+  });
+  return { watcher, taken };
 };
 
 const signalAndWait = async (child: ChildProcess, signal: NodeJS.Signals): Promise<void> => {
@@ -103,31 +125,62 @@ export const startBrokerUnderTest = async (moreSettings: readonly string[] = [])
     const notOurs = async (): Promise<never> => {
       throw new Error('a peer is not ours to kill');
     };
-    return { kafka: peers.kafka ?? '', amqp: peers.amqp ?? '', stop: async () => {}, kill: notOurs, restart: notOurs };
+    return {
+      kafka: peers.kafka ?? '',
+      amqp: peers.amqp ?? '',
+      stop: async () => {},
+      kill: notOurs,
+      restart: notOurs,
+      killInRecovery: notOurs,
+    };
   }
   const dataDir = await mkdtemp(join(tmpdir(), 'rosettamq-test-'));
   const options: ServeOptions = { dataDir, settings: moreSettings };
-  let running = await serve(options, 0, 0);
-  // A test process that dies must not leave its broker behind.
-  const killOnExit = (): void => {
+  let running = serve(options, { kafkaPort: 0, amqpPort: 0 });
+  // A test process that dies must not leave its broker or the data behind.
+  const clearOnExit = (): void => {
     running.process.kill('SIGKILL');
+    rmSync(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   };
-  process.once('exit', killOnExit);
-  const { kafkaPort, amqpPort } = running;
+  const onSignal = (): void => process.exit(1);
+  process.once('exit', clearOnExit).once('SIGTERM', onSignal).once('SIGINT', onSignal);
+  const ports = await running.ready;
   return {
-    kafka: `127.0.0.1:${kafkaPort}`,
-    amqp: `amqp://guest:guest@127.0.0.1:${amqpPort}`,
+    kafka: `127.0.0.1:${ports.kafkaPort}`,
+    amqp: `amqp://guest:guest@127.0.0.1:${ports.amqpPort}`,
     stop: async () => {
-      process.removeListener('exit', killOnExit);
       try {
         await signalAndWait(running.process, 'SIGTERM');
       } finally {
         await rm(dataDir, { recursive: true, force: true });
+        process.off('exit', clearOnExit).off('SIGTERM', onSignal).off('SIGINT', onSignal);
       }
     },
     kill: () => signalAndWait(running.process, 'SIGKILL'),
     restart: async () => {
-      running = await serve(options, kafkaPort, amqpPort);
+      running = serve(options, ports);
+      await running.ready;
+    },
+    killInRecovery: async (delayMs) => {
+      const { watcher, taken } = watchLock(dataDir);
+      running = serve(options, ports);
+      let isReady = false;
+      running.ready.then(
+        () => {
+          isReady = true;
+        },
+        () => {},
+      );
+      try {
+        await Promise.race([taken, running.ready]);
+      } finally {
+        watcher.close();
+      }
+      await delay(delayMs);
+      const wasRecovering = !isReady;
+      await signalAndWait(running.process, 'SIGKILL');
+      if (running.process.signalCode === null) await running.ready;
+      return wasRecovering;
     },
   };
 };

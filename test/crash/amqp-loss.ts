@@ -1,5 +1,6 @@
 // The loss checker for AMQP. Publishers with confirms and consumers that settle in any order work on a broker that is
-// killed at a random moment; then everything is drained and compared with what the broker had promised:
+// killed at a random moment, and now and then again while it recovers; then everything is drained and compared with what
+// the broker had promised:
 // - a confirmed message is there, unless its settlement was on the way;
 // - a message whose settlement the broker had seen (a later synchronous command on that channel was answered) stays away;
 // - a message that a consumer has seen exists: what is not durable is not delivered;
@@ -7,16 +8,12 @@
 // - the copies of one publish in two queues are both there or both not.
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import amqplib, { type Channel, type ChannelModel, type ConsumeMessage } from 'amqplib';
+import amqplib, { type ConsumeMessage } from 'amqplib';
 import { type BrokerUnderTest, startBrokerUnderTest } from '../clients/broker-under-test.ts';
 import { waitFor } from '../clients/conditions.ts';
 import { Dice } from '../model/dice.ts';
-
-export interface LossRun {
-  readonly cycles: number;
-  readonly seed: number;
-  readonly shardCount: number;
-}
+import { connectDoomed, drain, ignore, type Settlements, settleSome } from './amqp-work.ts';
+import { comeBack, type LossResult, type LossRun } from './loss-run.ts';
 
 const publisherCount = 3;
 const consumerCount = 2;
@@ -26,34 +23,31 @@ const prefetchCount = 60;
 const bodyBytesMax = 2000;
 const loadMsMin = 100;
 const loadMsMax = 700;
-const crashAgainShare = 0.2;
 const exchange = 'loss';
 /** The consumers work on this queue; nobody touches the other. */
 const worked = 'loss.worked';
 const untouched = 'loss.untouched';
 
-/** What is known of the messages of all cycles. */
-class Ledger {
+/** What is known of the messages of one cycle. */
+class Ledger implements Settlements {
   readonly confirmed = new Set<string>();
   /** A consumer has them or had them. */
   readonly seen = new Set<string>();
-  /** Their acknowledgement was sent. */
-  readonly settling = new Set<string>();
-  /** The broker answered something that was sent after their acknowledgement. */
-  readonly settled = new Set<string>();
+  readonly acked = new Set<string>();
+  readonly surelyAcked = new Set<string>();
+
+  settling(message: ConsumeMessage): void {
+    this.acked.add(identityOf(message));
+  }
+
+  returning(): void {}
+
+  settled(message: ConsumeMessage): void {
+    this.surelyAcked.add(identityOf(message));
+  }
 }
 
-const identityOf = (body: Buffer): string => body.toString('utf8', 0, body.indexOf(' '));
-
-/** A connection to a broker that will be killed under it. */
-const connectDoomed = async (url: string): Promise<ChannelModel> => {
-  const connection = await amqplib.connect(url);
-  connection.on('error', () => {});
-  return connection;
-};
-
-/** Commands that fail because the broker is gone. */
-const ignore = (): void => {};
+const identityOf = ({ content }: ConsumeMessage): string => content.toString('utf8', 0, content.indexOf(' '));
 
 class Load {
   readonly #ledger: Ledger;
@@ -112,56 +106,14 @@ class Load {
     const unacked: ConsumeMessage[] = [];
     await channel.consume(worked, (message) => {
       if (message === null) return;
-      this.#ledger.seen.add(identityOf(message.content));
+      this.#ledger.seen.add(identityOf(message));
       if (this.#isStopped) return;
       unacked.push(message);
-      if (unacked.length >= this.#dice.between(1, prefetchCount)) this.#settle(channel, unacked);
+      if (unacked.length < this.#dice.between(1, prefetchCount)) return;
+      settleSome({ channel, queue: worked, unacked, dice: this.#dice }, this.#ledger);
     });
   }
-
-  /** Acknowledges some of them in some way; now and then finds out that the broker has seen it. */
-  #settle(channel: Channel, unacked: ConsumeMessage[]): void {
-    const { settling, settled } = this.#ledger;
-    const acked: string[] = [];
-    const note = ({ content }: ConsumeMessage): void => {
-      acked.push(identityOf(content));
-      settling.add(identityOf(content));
-    };
-    if (this.#dice.chance(0.5)) {
-      const chosen = unacked.splice(0, this.#dice.between(1, unacked.length));
-      for (const message of chosen) note(message);
-      channel.ack(chosen.at(-1)!, true);
-    } else {
-      for (const message of this.#dice.shuffled(this.#dice.some(unacked))) {
-        note(message);
-        channel.ack(message);
-        unacked.splice(unacked.indexOf(message), 1);
-      }
-    }
-    if (this.#dice.chance(0.2) && unacked.length > 0) channel.nack(unacked.shift()!, false, true);
-    channel.checkQueue(worked).then(() => {
-      for (const identity of acked) settled.add(identity);
-    }, ignore);
-  }
 }
-
-/** Everything in the queue, removed for certain, in order. */
-const drain = async (channel: Channel, queue: string): Promise<string[]> => {
-  const { messageCount } = await channel.checkQueue(queue);
-  const drained: string[] = [];
-  let last: ConsumeMessage | undefined;
-  const { consumerTag } = await channel.consume(queue, (message) => {
-    if (message === null) return;
-    drained.push(identityOf(message.content));
-    last = message;
-  });
-  await waitFor(`${messageCount} messages of ${queue}`, () => drained.length >= messageCount, 60_000);
-  await channel.cancel(consumerTag);
-  if (last !== undefined) channel.ack(last, true);
-  assert.equal((await channel.checkQueue(queue)).messageCount, 0, `${queue} is empty`);
-  assert.equal(drained.length, messageCount, `${queue} held as many as it said`);
-  return drained;
-};
 
 const assertOnceAndInOrder = (queue: string, drained: readonly string[]): void => {
   const last = new Map<string, number>();
@@ -182,21 +134,22 @@ const verify = (ledger: Ledger, inWorked: readonly string[], inUntouched: readon
   assert.deepEqual(lost, [], `confirmed messages are missing in ${untouched}`);
   const phantoms = [...ledger.seen].filter((identity) => !leftUntouched.has(identity));
   assert.deepEqual(phantoms, [], 'messages were delivered that the crash undid');
-  const unsettledLost = [...ledger.confirmed].filter((id) => !leftWorked.has(id) && !ledger.settling.has(id));
+  const unsettledLost = [...ledger.confirmed].filter((id) => !leftWorked.has(id) && !ledger.acked.has(id));
   assert.deepEqual(unsettledLost, [], `confirmed messages that nobody settled are missing in ${worked}`);
-  const back = inWorked.filter((identity) => ledger.settled.has(identity));
+  const back = inWorked.filter((identity) => ledger.surelyAcked.has(identity));
   assert.deepEqual(back, [], `settled messages are back in ${worked}`);
-  const halfPublished = [...inUntouched.filter((id) => !leftWorked.has(id) && !ledger.settling.has(id))];
+  const halfPublished = [...inUntouched.filter((id) => !leftWorked.has(id) && !ledger.acked.has(id))];
   assert.deepEqual(halfPublished, [], `messages reached ${untouched} but not ${worked}`);
   const half = inWorked.filter((identity) => !leftUntouched.has(identity));
   assert.deepEqual(half, [], `messages reached ${worked} but not ${untouched}`);
 };
 
-/** Returns how many messages were confirmed. */
-export const checkAmqpLoss = async ({ cycles, seed, shardCount }: LossRun): Promise<number> => {
+/** @throws AssertionError when the broker broke a promise */
+export const checkAmqpLoss = async ({ cycles, seed, shardCount }: LossRun): Promise<LossResult> => {
   const dice = new Dice(seed);
   const broker: BrokerUnderTest = await startBrokerUnderTest([`shards=${shardCount}`]);
-  let confirmedCount = 0;
+  let promisedCount = 0;
+  let cutRecoveryCount = 0;
   try {
     await declare(broker.amqp);
     for (let cycle = 0; cycle < cycles; cycle++) {
@@ -206,19 +159,14 @@ export const checkAmqpLoss = async ({ cycles, seed, shardCount }: LossRun): Prom
       await delay(dice.between(loadMsMin, loadMsMax));
       load.stop();
       await broker.kill();
-      await broker.restart();
-      // What recovery wrote must be as good a start for the next one.
-      if (dice.chance(crashAgainShare)) {
-        await broker.kill();
-        await broker.restart();
-      }
+      cutRecoveryCount += await comeBack(broker, dice, cycle);
       await verifyCycle(broker.amqp, ledger, cycle);
-      confirmedCount += ledger.confirmed.size;
+      promisedCount += ledger.confirmed.size;
     }
   } finally {
     await broker.stop();
   }
-  return confirmedCount;
+  return { promisedCount, cutRecoveryCount };
 };
 
 const declare = async (url: string): Promise<void> => {
@@ -235,8 +183,8 @@ const declare = async (url: string): Promise<void> => {
 const verifyCycle = async (url: string, ledger: Ledger, cycle: number): Promise<void> => {
   const connection = await amqplib.connect(url);
   const channel = await connection.createChannel();
-  const inWorked = await drain(channel, worked);
-  const inUntouched = await drain(channel, untouched);
+  const inWorked = (await drain(channel, worked)).map(identityOf);
+  const inUntouched = (await drain(channel, untouched)).map(identityOf);
   await connection.close();
   // What earlier cycles drained is settled for good.
   const older = [...inWorked, ...inUntouched].filter((identity) => !identity.startsWith(`${cycle}/`));

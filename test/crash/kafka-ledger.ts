@@ -25,12 +25,16 @@ export class KafkaLedger {
   readonly #seen: Map<number, Identity>[];
   /** The lowest and the highest offset that the group may be at. */
   readonly #committed: { answered: number; sent: number }[];
+  readonly #firstOffsets: readonly number[];
   /** Noted where a client calls, which would swallow what is thrown, and told by verify(). */
   readonly #violations: string[] = [];
   acknowledgedCount = 0;
   onAcknowledged: () => void = () => {};
 
-  constructor(partitionCount: number) {
+  /** @param firstOffsets where each partition begins, for this ledger */
+  constructor(firstOffsets: readonly number[]) {
+    this.#firstOffsets = firstOffsets;
+    const partitionCount = firstOffsets.length;
     const perPartition = <T>(make: () => T): T[] => Array.from({ length: partitionCount }, make);
     this.#acknowledged = perPartition(() => new Map());
     this.#seen = perPartition(() => new Map());
@@ -83,7 +87,7 @@ export class KafkaLedger {
     }
   }
 
-  /** @param held all records of the topic, each partition from its first offset */
+  /** @param held all records of the topic, each partition in order from its first offset */
   verify(held: readonly HeldRecord[]): void {
     assert.deepEqual(this.#violations, []);
     const found = this.#acknowledged.map(() => new Map<number, Identity>());
@@ -92,7 +96,11 @@ export class KafkaLedger {
     for (const { partition, offset, identity } of held) {
       const where = `${identity} at ${offset} of partition ${partition}`;
       const inPartition = found[partition]!;
-      assert.equal(offset, inPartition.size, `offsets of partition ${partition} have no gap`);
+      assert.equal(
+        offset,
+        this.#firstOffsets[partition]! + inPartition.size,
+        `offsets of partition ${partition} have no gap`,
+      );
       inPartition.set(offset, identity);
       assert.ok(!once.has(identity), `${where} is there twice`);
       once.add(identity);

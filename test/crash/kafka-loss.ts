@@ -1,88 +1,30 @@
-// The loss checker for Kafka. Idempotent producers, compressing and not, and a consumer group that commits offsets work on
-// a broker that is killed at a random moment. The producers live through the crash and send again what was not answered,
-// as a client does; when they are done, everything is read anew and compared with the promises in the ledger.
+// The loss checker for Kafka. Idempotent producers of two client libraries and a consumer group that commits offsets work
+// on a broker that is killed at a random moment, and now and then again while it recovers. The producers live through the
+// crash and send again what was not answered; when they are done, everything is read anew and compared with the promises
+// in the ledger.
 // Each cycle has a topic of its own, so that a hundred cycles read their records once and not a hundred times; the topics
 // of earlier cycles are looked at again by chance.
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CompressionTypes, type Producer } from 'kafkajs';
 import { startBrokerUnderTest } from '../clients/broker-under-test.ts';
 import { uniqueName, within } from '../clients/conditions.ts';
 import { KafkajsSession, type Received, type Subscription } from '../clients/kafkajs-session.ts';
 import { Dice } from '../model/dice.ts';
 import { type HeldRecord, identityOf, KafkaLedger } from './kafka-ledger.ts';
-
-export interface LossRun {
-  readonly cycles: number;
-  readonly seed: number;
-  readonly shardCount: number;
-}
+import { Senders } from './kafka-senders.ts';
+import { comeBack, type LossResult, type LossRun } from './loss-run.ts';
 
 const partitionCount = 4;
-const producerCount = 4;
 const memberCount = 2;
-const batchRecordsMax = 100;
-const bodyBytesMax = 800;
 const loadMsMin = 100;
 const loadMsMax = 600;
-const crashAgainShare = 0.2;
 const commitShare = 0.05;
-/** Sends that wait for the broker to come back, with the backoff of kafkajs. */
+/** Sends that wait for the broker to come back, with the backoff of the clients. */
 const settleDeadlineMs = 30_000;
-
-const codecs = [CompressionTypes.None, CompressionTypes.GZIP];
 
 interface Cycle {
   readonly topic: string;
   readonly ledger: KafkaLedger;
-}
-
-/** One producer; a send that failed for good leaves it behind, as its sequence numbers are in doubt then. */
-class Sender {
-  static #lastName = 0;
-  readonly #session: KafkajsSession;
-  readonly #dice: Dice;
-  readonly #compression: CompressionTypes;
-  #producer: Producer | undefined;
-  #name = '';
-  #sent = 0;
-
-  constructor(session: KafkajsSession, dice: Dice, compression: CompressionTypes) {
-    this.#session = session;
-    this.#dice = dice;
-    this.#compression = compression;
-  }
-
-  /** Sends until `isStopped`, one request at a time; resolves when the last one is answered. */
-  async run({ topic, ledger }: Cycle, isStopped: () => boolean): Promise<void> {
-    while (!isStopped()) {
-      if (this.#producer === undefined) {
-        this.#producer = await this.#session.producer({ idempotent: true, maxInFlightRequests: 1 });
-        this.#name = `p${++Sender.#lastName}`;
-        this.#sent = 0;
-      }
-      await this.#send(this.#producer, topic, ledger).catch(() => {
-        this.#producer = undefined;
-      });
-    }
-  }
-
-  async #send(producer: Producer, topic: string, ledger: KafkaLedger): Promise<void> {
-    const identities = Array.from({ length: partitionCount }, (): string[] => []);
-    const messages = Array.from({ length: this.#dice.between(1, batchRecordsMax) }, () => {
-      const partition = this.#dice.below(partitionCount);
-      const identity = `${this.#name}/${this.#sent++}`;
-      identities[partition]!.push(identity);
-      return { partition, value: `${identity} ${'x'.repeat(this.#dice.below(bodyBytesMax))}` };
-    });
-    const answers = await producer.send({ topic, acks: -1, compression: this.#compression, messages });
-    // kafkajs throws what carries an error code.
-    for (const { partition, baseOffset } of answers) {
-      for (const [index, identity] of identities[partition]!.entries()) {
-        ledger.acknowledge({ partition, offset: Number(baseOffset) + index, identity });
-      }
-    }
-  }
 }
 
 const heldRecord = ({ partition, message }: Received): HeldRecord => ({
@@ -137,29 +79,27 @@ const nextAcknowledgement = (ledger: KafkaLedger): Promise<void> =>
     ledger.onAcknowledged = resolve;
   });
 
-/** Returns how many records were acknowledged. */
-export const checkKafkaLoss = async ({ cycles, seed, shardCount }: LossRun): Promise<number> => {
+/** @throws AssertionError when the broker broke a promise */
+export const checkKafkaLoss = async ({ cycles, seed, shardCount }: LossRun): Promise<LossResult> => {
   const dice = new Dice(seed);
   const broker = await startBrokerUnderTest([`shards=${shardCount}`]);
-  const senderSession = new KafkajsSession(broker.kafka);
-  const senders = Array.from(
-    { length: producerCount },
-    (_, index) => new Sender(senderSession, dice, codecs[index % codecs.length]!),
-  );
+  const senders = new Senders(broker.kafka, dice);
   const earlier: Cycle[] = [];
-  let acknowledgedCount = 0;
+  let promisedCount = 0;
+  let cutRecoveryCount = 0;
   try {
     for (let number = 0; number < cycles; number++) {
       await using session = new KafkajsSession(broker.kafka);
       const cycle = {
         topic: await session.createTopic({ prefix: 'loss', partitions: partitionCount }),
-        ledger: new KafkaLedger(partitionCount),
+        ledger: new KafkaLedger(new Array<number>(partitionCount).fill(0)),
         groupId: uniqueName('group'),
       };
       const { topic, ledger, groupId } = cycle;
       const members = await Promise.all(Array.from({ length: memberCount }, () => joinGroup(session, dice, cycle)));
       let isStopped = false;
-      const sending = Promise.all(senders.map((sender) => sender.run(cycle, () => isStopped)));
+      const sending = senders.run({ topic, partitionCount, ledger, isStopped: () => isStopped });
+      sending.catch(() => {}); // awaited after the crash
       await within('the first acknowledgement', nextAcknowledgement(ledger));
       await delay(dice.between(loadMsMin, loadMsMax));
       // Half of them right behind an answer, where a promise that was made too early shows best.
@@ -167,12 +107,7 @@ export const checkKafkaLoss = async ({ cycles, seed, shardCount }: LossRun): Pro
       isStopped = true;
       await broker.kill();
       const answered = ledger.answeredCommits();
-      await broker.restart();
-      // What recovery wrote must be as good a start for the next one.
-      if (dice.chance(crashAgainShare)) {
-        await broker.kill();
-        await broker.restart();
-      }
+      cutRecoveryCount += await comeBack(broker, dice, number);
       await within('all sends to be answered', sending, settleDeadlineMs);
       await using reading = new KafkajsSession(broker.kafka);
       const committed = await committedOffsets(reading, groupId, topic);
@@ -183,11 +118,11 @@ export const checkKafkaLoss = async ({ cycles, seed, shardCount }: LossRun): Pro
       // They have just come back and would take their time to leave.
       await Promise.all(members.map(({ crash }) => crash()));
       earlier.push(cycle);
-      acknowledgedCount += ledger.acknowledgedCount;
+      promisedCount += ledger.acknowledgedCount;
     }
   } finally {
-    await senderSession[Symbol.asyncDispose]();
+    await senders[Symbol.asyncDispose]();
     await broker.stop();
   }
-  return acknowledgedCount;
+  return { promisedCount, cutRecoveryCount };
 };
