@@ -174,6 +174,53 @@ test('a static member that comes back during a rebalance takes its place in it, 
   await bench.close();
 });
 
+/** Static members of a group that is Stable although only its leader has synced; the leader first. */
+const unsyncedFollowers = (bench: Bench, instanceIds: readonly string[]) => {
+  const answers = instanceIds.map((instanceId) => ({ instanceId, answer: bench.join({ instanceId }) }));
+  bench.clock.advance(options.initialRebalanceDelayMs * 2);
+  const members = answers.map(({ instanceId, answer }) => ({ instanceId, joined: answer.result! }));
+  members.sort((a, b) => Number(isLeader(b.joined)) - Number(isLeader(a.joined)));
+  const [leader] = members;
+  bench.sync(leader!.joined, [], { instanceId: leader!.instanceId });
+  assert.equal(bench.state(), 'Stable');
+  return members;
+};
+
+const isLeader = ({ memberId, leader }: JoinResult): boolean => memberId === leader;
+
+test('a static follower that comes back before it has synced is not awaited under its former id', async () => {
+  const bench = await Bench.start();
+  const [leader, follower] = unsyncedFollowers(bench, ['a', 'b']);
+  const { instanceId } = follower!;
+  const back = bench.join({ instanceId }).result!;
+  assert.deepEqual([back.error, back.generation], ['none', 1]);
+  for (let i = 0; i < 10; i++) {
+    bench.clock.advance(3000);
+    assert.equal(bench.heartbeat(leader!.joined, leader!.instanceId), 'none');
+    assert.equal(bench.heartbeat(back, instanceId), 'none');
+  }
+  assert.equal(bench.state(), 'Stable');
+  await bench.close();
+});
+
+test('another follower that does not sync in time is taken out all the same', async () => {
+  const bench = await Bench.start({ membersMax: 4 });
+  const [leader, follower, silent] = unsyncedFollowers(bench, ['a', 'b', 'c']);
+  const back = bench.join({ instanceId: follower!.instanceId }).result!;
+  const heartbeats = () => [
+    bench.heartbeat(leader!.joined, leader!.instanceId),
+    bench.heartbeat(back, follower!.instanceId),
+    bench.heartbeat(silent!.joined, silent!.instanceId),
+  ];
+  for (let i = 0; i < 6; i++) {
+    bench.clock.advance(3000);
+    assert.deepEqual(heartbeats(), ['none', 'none', 'none']);
+  }
+  bench.clock.advance(2000);
+  assert.deepEqual(heartbeats(), ['rebalance-in-progress', 'rebalance-in-progress', 'unknown-member']);
+  await bench.close();
+});
+
 test('the protocol that a returning static member no longer has is given up in a rebalance', async () => {
   const bench = await Bench.start();
   const protocol = (name: string) => ({ name, metadata: Buffer.from(name) });

@@ -118,7 +118,7 @@ export class ClassicGroup {
       return;
     }
     const member = this.#members.get(request.memberId)!;
-    this.#rebalance.noteSynced(member);
+    this.#rebalance.settleSync(member);
     if (this.state === 'Stable') {
       member.renewSession();
       respond(this.#generation.syncResult(member));
@@ -266,7 +266,7 @@ export class ClassicGroup {
     old.session?.cancel();
     old.answerJoin(joinFailure('fenced-instance', old.memberId));
     old.answerSync(syncFailure('fenced-instance'));
-    this.#rebalance.dropSync(old);
+    this.#rebalance.settleSync(old);
     this.#members.replace(old, member);
     this.#startSession(member, member.sessionTimeoutMs);
     if (this.state !== 'Stable' || this.#members.selectProtocol() !== this.#generation.protocolName) {

@@ -78,22 +78,17 @@ export class Rebalance {
     this.#memberAdded = true;
   }
 
-  /** The member's SyncGroup has come. */
-  noteSynced({ memberId }: GroupMember): void {
+  /** The member's SyncGroup has come, or will not come under this id: it is not awaited any more. */
+  settleSync({ memberId }: GroupMember): void {
     this.#pendingSyncs.delete(memberId);
     if (this.#pendingSyncs.size === 0) this.#cancelSyncTimer();
-  }
-
-  /** No SyncGroup will come under this id. */
-  dropSync({ memberId }: GroupMember): void {
-    this.#pendingSyncs.delete(memberId);
   }
 
   /** Takes the member out; follow with proceed(). */
   remove(member: GroupMember): void {
     member.session?.cancel();
     this.#members.remove(member);
-    this.dropSync(member);
+    this.settleSync(member);
     member.answerJoin(joinFailure('unknown-member', ''));
     member.answerSync(syncFailure('unknown-member'));
   }
