@@ -23,8 +23,6 @@ export class ClosingHandshake {
   close(error: AmqpError, method: number): void {
     this.#sendClose(error, method);
     this.dropAfter(error.fatalFraming ? amqpLimits.silentCloseMs : amqpLimits.closeTimeoutMs);
-    // Behind a lost frame boundary nothing makes sense any more.
-    if (error.fatalFraming) this.#socket.removeAllListeners('data').resume();
     this.#connection.input.awaitCloseOk();
   }
 
@@ -48,8 +46,9 @@ export class ClosingHandshake {
       this.#endAfterReplies();
   }
 
-  /** All is said: the rest is written and the socket closed. */
+  /** All is said and heard: the rest is written and the socket closed. */
   end(): void {
+    this.#connection.input.discard();
     this.#connection.output.flush();
     this.#socket.end();
     this.dropAfter(amqpLimits.silentCloseMs);

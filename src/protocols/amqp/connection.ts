@@ -276,7 +276,7 @@ export class Connection implements InputOwner, OutputOwner {
 
   // ---- errors and the end
 
-  /** Closes the channel of that number if that is enough for the error, else the connection. */
+  /** Closes the channel of that number if that is enough for the error, else the connection, unless that closes already. */
   fail(error: unknown, number: number): void {
     if (!(error instanceof AmqpError || error instanceof BrokerError)) {
       this.#logger.error({ peer: this.#peer, err: error }, 'internal error on AMQP connection');
@@ -286,6 +286,7 @@ export class Connection implements InputOwner, OutputOwner {
     } catch {
       this.#session?.abandon();
     }
+    if (this.#state === 'closing') return;
     const channel = this.channels.get(number);
     const told = toAmqpError(error);
     const method = channel?.currentMethod ?? this.currentMethod;
@@ -334,7 +335,7 @@ export class Connection implements InputOwner, OutputOwner {
     this.#state = 'closed';
     this.#closing.cancelDrop();
     this.#heartbeat?.stop();
-    this.input.close();
+    this.input.discard();
     this.outbox.close();
     this.output.close();
     this.#onClosed(this);

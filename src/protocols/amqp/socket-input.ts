@@ -10,10 +10,11 @@ import type { OutboxOwner } from './outbox.ts';
 
 /**
  * Why the socket is not read. get: a basic.get is not answered. undurable: too much of what was published is not durable.
- * output: the peer does not read its replies. held: publishes wait for room in the store. closed: the socket is gone.
+ * output: the peer does not read its replies. held: publishes wait for room in the store. discard: nothing is ever read
+ * again; the socket is not paused then, its bytes are dropped as they come.
  */
-const pauseBits = { get: 1, undurable: 2, output: 4, held: 8, closed: 16 } as const;
-type PauseReason = Exclude<keyof typeof pauseBits, 'closed'>;
+const pauseBits = { get: 1, undurable: 2, output: 4, held: 8, discard: 16 } as const;
+type PauseReason = Exclude<keyof typeof pauseBits, 'discard'>;
 
 export interface InputOwner extends FrameHandler {
   /** The frame boundary is lost: no channel's fault, so its number is 0. */
@@ -45,11 +46,13 @@ export class SocketInput implements ReadingGate, OutboxOwner {
 
   /** One socket chunk, or undefined: go on with what was kept of one. */
   read(chunk: Buffer | undefined): void {
+    if ((this.#paused & pauseBits.discard) !== 0) return;
     this.#inTurn = true;
     try {
       if (chunk === undefined) this.#reader.resume();
       else this.#reader.feed(chunk);
     } catch (error) {
+      this.discard();
       this.#owner.fail(error, 0);
     }
     this.#inTurn = false;
@@ -91,7 +94,7 @@ export class SocketInput implements ReadingGate, OutboxOwner {
 
   /** Drops all reasons to pause: while reading is paused, the answer to connection.close could not be seen. */
   awaitCloseOk(): void {
-    this.#paused = 0;
+    this.#paused &= pauseBits.discard;
     this.#socket.resume();
   }
 
@@ -106,9 +109,10 @@ export class SocketInput implements ReadingGate, OutboxOwner {
     if (this.#undurableBytes <= amqpLimits.undurableBytesMax / 2) this.unpause('undurable');
   }
 
-  /** Nothing is read any more. */
-  close(): void {
-    this.#paused |= pauseBits.closed;
+  /** Nothing is read any more: what comes is dropped unparsed, until the socket ends. */
+  discard(): void {
+    this.#paused |= pauseBits.discard;
+    this.#socket.resume();
   }
 }
 
