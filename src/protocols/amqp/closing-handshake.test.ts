@@ -4,7 +4,13 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { opening, rawFrame, TestPeer } from './test-peer.ts';
+import { AmqpError } from './amqp-errors.ts';
+import { amqpLimits } from './amqp-limits.ts';
+import { defaultAmqpSettings } from './amqp-settings.ts';
+import { Connection } from './connection.ts';
+import { SocketInput } from './socket-input.ts';
+import { OutputPieces } from './socket-output.ts';
+import { headerFrame, methodFrame, opening, publishFrame, rawFrame, TestPeer } from './test-peer.ts';
 import { startTestServer, type TestServer } from './test-server.ts';
 
 /** The header of a frame that is too large. */
@@ -57,4 +63,61 @@ test('what follows an error or a refused protocol header is not logged again', a
   stranger.send(Buffer.from('GET / HTTP/1.1\r\n'));
   stranger.send(Buffer.from('Host: localhost\r\n\r\n'));
   assert.deepEqual(messages(server), ['closing AMQP connection', 'refused AMQP connection']);
+});
+
+test('close-ok is found behind what was kept while publishes were held', async () => {
+  await using server = await startTestServer();
+  const peer = new TestPeer();
+  const none = (): void => {};
+  const connection = new Connection({
+    socket: peer.socket,
+    broker: server.broker,
+    settings: defaultAmqpSettings,
+    logger: { debug: none, info: none, warn: none, error: none },
+    pieces: new OutputPieces(),
+    onClosed: none,
+  });
+  peer.send(opening());
+  peer.method(1, { method: 'channel.open', outOfBand: '' });
+  await peer.expect('channel.open-ok');
+  connection.roomChanged(false);
+  const body = Buffer.alloc(100_000);
+  const publish = Buffer.concat([publishFrame(1, 'q'), headerFrame(1, body.length), rawFrame(3, 1, body)]);
+  for (let bytes = 0; bytes <= amqpLimits.heldPublishBytesMax; bytes += body.length) peer.send(publish);
+  const qos = methodFrame(1, { method: 'basic.qos', prefetchSize: 0, prefetchCount: 1, global: false });
+  peer.send(Buffer.concat([qos, publish.subarray(0, 1000)]));
+  assert.ok(connection.input.stopped);
+  connection.closeWith(new AmqpError(320, 'bye'));
+  await peer.expect('connection.close');
+  peer.send(publish.subarray(1000));
+  await peer.until(() => false);
+  assert.ok(peer.writableFinished, 'ended, not dropped');
+});
+
+test('while close-ok is awaited, frames are handed over as they come, whatever was paused; after discard() none', async () => {
+  const frames: number[] = [];
+  const peer = new TestPeer();
+  const input = new SocketInput(peer.socket, {
+    frameBytesMax: 100,
+    publishInPlace: (_chunk, _view, at) => at,
+    frame: (_type, channel) => frames.push(channel) > 0,
+    fail: (error) => assert.fail(String(error)),
+    endTurn: () => {},
+  });
+  const read = (channel: number): void => input.read(rawFrame(1, channel, Buffer.alloc(4)));
+  for (const reason of ['get', 'undurable', 'output', 'held'] as const) input.pause(reason);
+  read(1);
+  assert.ok(peer.isPaused());
+  assert.deepEqual(frames, []);
+  input.awaitCloseOk();
+  assert.ok(!peer.isPaused());
+  await setImmediate();
+  assert.deepEqual(frames, [1]);
+  read(2);
+  assert.deepEqual(frames, [1, 2]);
+  input.discard();
+  input.pause('held');
+  read(3);
+  assert.ok(!peer.isPaused());
+  assert.deepEqual(frames, [1, 2]);
 });

@@ -73,7 +73,9 @@ export class ClosingHandshake {
     this.#connection.reply(0, { method: 'connection.close', replyCode: code, replyText: message, classId, methodId });
   }
 
+  /** A peer that has said close or close-ok has nothing more to say. */
   #endAfterReplies(): void {
+    this.#connection.input.discard();
     this.#connection.outbox.afterReplies(() => this.end());
   }
 }

@@ -123,7 +123,7 @@ export class Connection implements InputOwner, OutputOwner {
     if (rest !== undefined && rest.length > 0) this.input.read(rest);
   }
 
-  /** Commits what the chunk brought. */
+  /** Commits what the chunk brought. Frames that are dropped while the connection closes leave nothing to wait for. */
   endTurn(chunk: Buffer | undefined): void {
     try {
       this.#session?.commit();
@@ -132,6 +132,7 @@ export class Connection implements InputOwner, OutputOwner {
       this.fail(error, 0);
     }
     this.channels.leaveChunk(chunk);
+    if (this.#state === 'closing') return;
     if (chunk !== undefined && this.outbox.addUndurable(chunk.length)) this.input.addUndurable(chunk.length);
     if (this.output.pendingBytes > amqpLimits.outputStopBytes && !this.output.hasRoom) this.input.pause('output');
   }

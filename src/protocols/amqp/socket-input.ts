@@ -92,10 +92,11 @@ export class SocketInput implements ReadingGate, OutboxOwner {
     if (this.#paused === 0) this.#socket.resume();
   }
 
-  /** Drops all reasons to pause: while reading is paused, the answer to connection.close could not be seen. */
+  /** Drops all reasons to pause, and reads on: the answer to connection.close comes behind what was kept. */
   awaitCloseOk(): void {
     this.#paused &= pauseBits.discard;
     this.#socket.resume();
+    this.readOnSoon();
   }
 
   /** Counts received bytes until becameDurable(). */
