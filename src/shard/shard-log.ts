@@ -40,6 +40,38 @@ export interface ShardLogOpened {
   readonly checkpoint: Checkpoint | undefined;
 }
 
+/** Positions [start, end) of the log. */
+export interface LogStretch {
+  readonly start: Position;
+  readonly end: Position;
+}
+
+/** Writes one segment: immutable bytes beside the log, into which a fold moves what is wanted for longer. */
+export interface SegmentWriter {
+  /** Bytes appended so far. */
+  readonly sizeBytes: number;
+  /** Appends buffer[start, end), which must not change before this resolves. One call at a time. */
+  append(buffer: Buffer, start: number, end: number): Promise<void>;
+  /**
+   * Stores the index along with it and makes everything durable. Resolves with the id of the segment, which nobody had before;
+   * it is an orphan, and forgotten by the next open, until a commit that names it is applied and adopts it.
+   */
+  finish(index: Buffer): Promise<number>;
+  /** Gives up; nothing remains. Also after an error of append() or finish(). */
+  abandon(): Promise<void>;
+}
+
+/** A segment that belongs to the state. */
+export interface AdoptedSegment {
+  /**
+   * Position of its first byte, above every position of the log; chunkAt(), load(), hold() and release() take such positions as
+   * well. Not the same after another open.
+   */
+  readonly basePosition: Position;
+  /** As it was given to finish(). */
+  readonly index: Buffer;
+}
+
 export interface ShardLog {
   /**
    * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, then every
@@ -87,6 +119,25 @@ export interface ShardLog {
    */
   hold(position: Position): void;
   release(position: Position): void;
+
+  /**
+   * A stretch of the log, durable and written to its end, that is to be folded into segments; undefined while nothing is, or
+   * while the log is not full enough to need it. Everything before it is not held.
+   */
+  readonly foldable: LogStretch | undefined;
+  /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. */
+  readStretch(stretch: LogStretch): Promise<Buffer>;
+  createSegment(): Promise<SegmentWriter>;
+  /**
+   * Makes the segment a part of the state: called when the commit that names it is applied, live or at open, and for the segments
+   * of the checkpoint. Hold its positions in the same turn. One that is live but not adopted when open() ends is removed.
+   * @throws BrokerError 'corrupt' when it is missing or damaged
+   */
+  adoptSegment(id: number): AdoptedSegment;
+  /** No segment is given this id or a lower one: commits may still name one that is gone. Only before open() has ended. */
+  skipSegmentIds(id: number): void;
+  /** Ids of the adopted segments in which something is held, ascending; a checkpoint must name them. */
+  readonly liveSegments: readonly number[];
 
   /** False while only draining (acks, deletes, offset commits, checkpoints) may append; the rest is a reserve. */
   readonly hasRoom: boolean;

@@ -36,6 +36,11 @@ export interface LoadRequest {
   readonly lengthBytes: number;
   /** Nothing is read from here on: it is not durable, or not part of the log. */
   readonly limitOffset: number;
+  /**
+   * Called with what was read from `offset` of the file on, readBytes of it (fewer than the buffer holds at the end of the
+   * file). Throws if these are not the bytes that were written: nothing of the window is handed out then.
+   */
+  readonly verify?: (buffer: Buffer, readBytes: number, offset: number) => void;
 }
 
 export class LoadedWindows {
@@ -78,7 +83,7 @@ export class LoadedWindows {
     for (const loading of this.#loading) {
       if (loading.start <= start && loading.end >= filePosition + offset + lengthBytes) return loading.result;
     }
-    const result = this.#read(request.handle, filePosition, start, end);
+    const result = this.#read(request, start, end);
     const loading = { start, end, result };
     this.#loading.add(loading);
     const forget = (): void => {
@@ -88,10 +93,18 @@ export class LoadedWindows {
     return result;
   }
 
-  async #read(handle: StorageFile, filePosition: number, start: number, end: number): Promise<Chunk> {
+  /** Drops the windows that begin in [start, end), because these positions will stand for other bytes. */
+  drop(start: number, end: number): void {
+    const kept = this.#windows.filter(({ basePosition }) => basePosition < start || basePosition >= end);
+    this.#windows.splice(0, this.#windows.length, ...kept);
+  }
+
+  async #read({ handle, filePosition, verify }: LoadRequest, start: number, end: number): Promise<Chunk> {
+    const offset = start - filePosition;
     const buffer = Buffer.allocUnsafeSlow(end - start);
-    const readBytes = await handle.read(buffer, 0, buffer.length, start - filePosition);
-    if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${start - filePosition + readBytes}`);
+    const readBytes = await handle.read(buffer, 0, buffer.length, offset);
+    verify?.(buffer, readBytes, offset);
+    if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${offset + readBytes}`);
     const window = new LoadedWindow(buffer, start);
     // A shorter window of the same place, read when less of it was durable, is of no more use.
     const outdated = this.#windows.findIndex((each) => each.basePosition === start);

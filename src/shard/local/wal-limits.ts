@@ -29,6 +29,15 @@ export const prepareRetryMsMax = 5_000;
 /** Buffer of the recovery's sequential read; grows if one frame is larger. */
 export const recoveryReadBytes = 4 * 1024 * 1024;
 
+/** Bytes of data in one segment: offsets in it are 31-bit numbers, and the range of positions of each is as wide. */
+export const segmentDataBytesMax = 2 ** 31 - 1;
+/** Segments in use at once. */
+export const segmentsMax = 2 ** 20;
+/** Files of segments kept open for reads; more are only while more are read at the same time. */
+export const segmentHandlesMax = 64;
+/** After so many bytes a segment being written is synced, for the reason that zeroed files are. */
+export const segmentSyncBytes = 8 * 1024 * 1024;
+
 export const walLimits = (overrides: Partial<WalLimits> = {}): WalLimits => {
   const {
     walFileBytes,

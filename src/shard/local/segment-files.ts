@@ -1,0 +1,341 @@
+/**
+ * The segments of one log. A segment file becomes known in one of two ways, found by open() or finished by a writer, and
+ * belongs to the state once it is adopted. What open() found and nobody adopted is an orphan: its fold was not committed,
+ * or it was reclaimed and its removal was lost in a crash.
+ *
+ * Positions: from 2^51 on, beyond any of the log itself, each adopted segment has a slot of 2^31 of them. Slots are taken in
+ * turn, so that a position of a reclaimed segment stands for nothing for as long as possible, not for other bytes.
+ *
+ * Holds are counted per segment, as they are per log file in wal-files.ts, and for the same purpose: a segment is given
+ * back by a checkpoint behind the last release. One just adopted counts as released by the commit that adopts it; whoever
+ * applies that commit holds what it wants in the same turn.
+ *
+ * What cannot be removed does no harm: ids are not given again, and the next open tries again.
+ */
+import { BrokerError } from '../../core/errors.ts';
+import type { Position } from '../../core/ids.ts';
+import type { Storage } from '../../storage/storage.ts';
+import type { AdoptedSegment, Chunk, SegmentWriter } from '../shard-log.ts';
+import { FileHandles } from './file-handles.ts';
+import { LoadedWindows } from './loaded-windows.ts';
+import {
+  assertPages,
+  parseSegmentFileName,
+  readSegmentFile,
+  type SegmentFile,
+  SegmentFileWriter,
+  segmentFileName,
+  segmentPageBytes,
+} from './segment-file.ts';
+import { segmentHandlesMax, segmentsMax } from './wal-limits.ts';
+
+const firstPosition = 2 ** 51;
+const slotBytes = 2 ** 31;
+
+/** True for a position in a segment, false for one in the log itself. */
+export const isSegmentPosition = (position: number): boolean => position >= firstPosition;
+
+const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
+
+export interface SegmentFilesOptions {
+  readonly storage: Storage;
+  /** Size of one read, in bytes; rounded up to whole pages. */
+  readonly readAheadBytes: number;
+  /** Segments in use at once, segmentsMax if absent. */
+  readonly slotCount?: number;
+}
+
+/** An adopted segment. The index is not kept. */
+interface Segment {
+  readonly id: number;
+  readonly basePosition: number;
+  readonly dataBytes: number;
+  /** Size of the file. */
+  readonly sizeBytes: number;
+  readonly pageTable: Buffer;
+  holdCount: number;
+  /** End of the log when holdCount last fell to 0, or when it was adopted. */
+  releasedAt: number;
+  /** Nothing is read from it any more; its slot is free when its file is removed. */
+  isReclaimed: boolean;
+}
+
+export class SegmentFiles {
+  readonly #storage: Storage;
+  readonly #slotCount: number;
+  readonly #windows: LoadedWindows;
+  readonly #handles: FileHandles;
+  /** Found by open(), or why it cannot be adopted. Adopted ones are removed. */
+  readonly #found = new Map<number, SegmentFile | Error>();
+  /** Finished by a writer and not yet adopted. */
+  readonly #finished = new Map<number, SegmentFile>();
+  /** Neither finished nor given up. */
+  readonly #writers = new Set<SegmentFileWriter>();
+  /** Adopted and not reclaimed, by id. */
+  readonly #adopted = new Map<number, Segment>();
+  /** Those of them without holds. */
+  readonly #unheld = new Set<Segment>();
+  /** All that have a slot: adopted, or reclaimed and not yet removed. */
+  readonly #bySlot = new Map<number, Segment>();
+  /** Slots are looked for from here on. */
+  #nextSlot = 0;
+  /** No file ever seen has a higher id. */
+  #lastId = 0;
+  #usedBytes = 0;
+  /** Reclaimed segments whose files are being removed. */
+  readonly #removals = new Set<Promise<void>>();
+  #isClosed = false;
+
+  constructor({ storage, readAheadBytes, slotCount = segmentsMax }: SegmentFilesOptions) {
+    this.#storage = storage;
+    this.#slotCount = slotCount;
+    this.#windows = new LoadedWindows(roundUp(readAheadBytes, segmentPageBytes));
+    this.#handles = new FileHandles(storage, segmentHandlesMax);
+  }
+
+  /**
+   * Finds the segments of the directory and removes those that were not finished. Called once, before anything else. A
+   * segment that is damaged or cannot be read is an error only when it is adopted.
+   */
+  async open(): Promise<void> {
+    for (const name of await this.#storage.list()) {
+      const parsed = parseSegmentFileName(name);
+      if (parsed === undefined) continue;
+      this.skipIds(parsed.id);
+      if (parsed.isFinished) this.#found.set(parsed.id, await this.#read(parsed.id));
+      else await this.#remove(name);
+    }
+  }
+
+  #read(id: number): Promise<SegmentFile | Error> {
+    return readSegmentFile(this.#storage, id).catch((error: Error) => error);
+  }
+
+  /** The highest id given or seen. */
+  get lastId(): number {
+    return this.#lastId;
+  }
+
+  /**
+   * Ids given from here on are higher. The directory alone does not tell which ids were given: the segments that had
+   * the highest ones may have been reclaimed, while commits that name them are still replayed.
+   */
+  skipIds(id: number): void {
+    this.#lastId = Math.max(this.#lastId, id);
+  }
+
+  /** Begins a segment; several may be written at once. Rejects with the error of the system, and leaves nothing then. */
+  async create(): Promise<SegmentWriter> {
+    this.#assertOpen();
+    const id = ++this.#lastId;
+    const writer: SegmentFileWriter = new SegmentFileWriter({
+      storage: this.#storage,
+      id,
+      onFinished: (file) => {
+        this.#finished.set(id, file);
+        this.#writers.delete(writer);
+      },
+      onAbandoned: () => {
+        if (this.#adopted.has(id)) throw new Error(`segment ${id} is adopted`);
+        this.#finished.delete(id);
+        this.#writers.delete(writer);
+      },
+    });
+    this.#writers.add(writer);
+    try {
+      await writer.open();
+    } catch (error) {
+      await writer.abandon();
+      throw error;
+    }
+    return writer;
+  }
+
+  /**
+   * Makes a segment part of the state. It is not reclaimable before a checkpoint beyond endPosition, the end of the commit
+   * that names it.
+   * @throws BrokerError 'corrupt' if it is missing or damaged, 'unsupported' if another version wrote it, and the error
+   * of the system if open() could not read it
+   */
+  adopt(id: number, endPosition: number): AdoptedSegment {
+    if (this.#adopted.has(id)) throw new Error(`segment ${id} is adopted already`);
+    const file = this.#finished.get(id) ?? this.#found.get(id);
+    if (file === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is missing`);
+    if (file instanceof Error) throw file;
+    const { dataBytes, sizeBytes, index, pageTable } = file;
+    const slot = this.#takeSlot();
+    const basePosition = firstPosition + slot * slotBytes;
+    const segment: Segment = {
+      id,
+      basePosition,
+      dataBytes,
+      sizeBytes,
+      pageTable,
+      holdCount: 0,
+      releasedAt: endPosition,
+      isReclaimed: false,
+    };
+    this.#finished.delete(id);
+    this.#found.delete(id);
+    this.#adopted.set(id, segment);
+    this.#unheld.add(segment);
+    this.#bySlot.set(slot, segment);
+    this.#usedBytes += sizeBytes;
+    return { basePosition: basePosition as Position, index };
+  }
+
+  #takeSlot(): number {
+    if (this.#bySlot.size === this.#slotCount) throw new RangeError(`more than ${this.#slotCount} segments`);
+    while (this.#bySlot.has(this.#nextSlot)) this.#nextSlot = (this.#nextSlot + 1) % this.#slotCount;
+    const slot = this.#nextSlot;
+    this.#nextSlot = (slot + 1) % this.#slotCount;
+    return slot;
+  }
+
+  /** Removes what open() found and nobody adopted. Called when all that may adopt a segment has been replayed. */
+  async removeOrphans(): Promise<void> {
+    const ids = [...this.#found.keys()];
+    this.#found.clear();
+    for (const id of ids) await this.#remove(segmentFileName(id));
+  }
+
+  /** A piece of memory that load() brought in and that holds all of [position, position + lengthBytes). */
+  find(position: number, lengthBytes: number): Chunk | undefined {
+    return this.#windows.find(position, lengthBytes);
+  }
+
+  /**
+   * Reads [position, position + lengthBytes), which lies in one segment, and what is around it. Rejects with BrokerError
+   * 'corrupt' if any of the pages read is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
+   * with the error of the system.
+   */
+  async load(position: number, lengthBytes: number): Promise<Chunk> {
+    this.#assertOpen();
+    const segment = this.#segmentAt(position);
+    if (segment === undefined) throw new BrokerError('not-found', `position ${position} is no longer in the log`);
+    const { basePosition, dataBytes } = segment;
+    const end = position + lengthBytes - basePosition;
+    if (end > dataBytes) throw new RangeError(`position ${position} + ${lengthBytes} lies beyond its segment`);
+    const cached = this.#windows.find(position, lengthBytes);
+    if (cached !== undefined) return cached;
+    const start = position - basePosition;
+    const offset = start - (start % segmentPageBytes);
+    const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
+    return this.#handles.use(segmentFileName(segment.id), (handle) =>
+      this.#windows.load({
+        handle,
+        filePosition: basePosition,
+        offset,
+        lengthBytes: pagesEnd - offset,
+        limitOffset: dataBytes,
+        verify: (buffer, readBytes, readOffset) => assertPages(segment, buffer, readBytes, readOffset),
+      }),
+    );
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new BrokerError('closing', 'the log is closed');
+  }
+
+  #segmentAt(position: number): Segment | undefined {
+    const segment = this.#bySlot.get(Math.floor((position - firstPosition) / slotBytes));
+    return segment?.isReclaimed === false ? segment : undefined;
+  }
+
+  /** Something at this position is wanted beyond a checkpoint (counted per segment). */
+  hold(position: number): void {
+    const segment = this.#heldSegment(position);
+    if (segment.holdCount === 0) this.#unheld.delete(segment);
+    segment.holdCount++;
+  }
+
+  /** Takes a hold back. endPosition is the end of the log; the last release makes the segment reclaimable beyond it. */
+  release(position: number, endPosition: number): void {
+    const segment = this.#heldSegment(position);
+    if (segment.holdCount === 0) throw new Error(`position ${position} released more often than held`);
+    segment.holdCount--;
+    if (segment.holdCount > 0) return;
+    segment.releasedAt = endPosition;
+    this.#unheld.add(segment);
+  }
+
+  #heldSegment(position: number): Segment {
+    const segment = this.#segmentAt(position);
+    if (segment === undefined) throw new Error(`position ${position} lies in no segment`);
+    return segment;
+  }
+
+  /** Bytes on disk of the adopted segments. */
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** Adopted segments in which something is held. */
+  liveIds(): number[] {
+    return [...this.#adopted.values()].filter(({ holdCount }) => holdCount > 0).map(({ id }) => id);
+  }
+
+  /** Adopted segments that the state at `position` does not refer to. */
+  reclaimable(position: number): number[] {
+    return this.#reclaimable(position).map(({ id }) => id);
+  }
+
+  /** Bytes on disk of these. */
+  reclaimableBytes(position: number): number {
+    return this.#reclaimable(position).reduce((bytes, { sizeBytes }) => bytes + sizeBytes, 0);
+  }
+
+  #reclaimable(position: number): Segment[] {
+    return [...this.#unheld].filter(({ releasedAt }) => releasedAt < position);
+  }
+
+  /**
+   * Gives segments back, once a durable checkpoint no longer refers to them. At once nothing is read from them any more;
+   * resolves when the reads under way have ended and the files are removed.
+   */
+  async reclaim(ids: readonly number[]): Promise<void> {
+    const segments = ids.map((id) => {
+      const segment = this.#adopted.get(id);
+      if (segment === undefined || segment.holdCount > 0) throw new Error(`segment ${id} is not to be reclaimed`);
+      return segment;
+    });
+    for (const segment of segments) {
+      segment.isReclaimed = true;
+      this.#adopted.delete(segment.id);
+      this.#unheld.delete(segment);
+      this.#usedBytes -= segment.sizeBytes;
+    }
+    const removal = this.#removeReclaimed(segments);
+    this.#removals.add(removal);
+    await removal;
+    this.#removals.delete(removal);
+  }
+
+  async #removeReclaimed(segments: Segment[]): Promise<void> {
+    for (const { id, basePosition } of segments) {
+      const name = segmentFileName(id);
+      await this.#handles.close(name);
+      this.#windows.drop(basePosition, basePosition + slotBytes);
+      this.#bySlot.delete((basePosition - firstPosition) / slotBytes);
+      await this.#remove(name);
+    }
+  }
+
+  async #remove(name: string): Promise<void> {
+    await this.#storage.remove(name).catch(() => {});
+  }
+
+  /**
+   * Waits for reads, writes and removals under way, gives up what is not finished and closes all files. What is finished
+   * stays: a commit may name it.
+   */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const writer of this.#writers) {
+      await writer.whenIdle();
+      if (this.#writers.has(writer)) await writer.abandon();
+    }
+    await Promise.all(this.#removals);
+    await this.#handles.closeAll();
+  }
+}
