@@ -6,6 +6,7 @@ import { BrokerError } from '../core/errors.ts';
 import { assertLimits, limits } from '../core/limits.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { BlockBuilder } from '../log/block-builder.ts';
+import { Folder } from '../log/folder.ts';
 import type { Log } from '../log/log.ts';
 import { LogStore } from '../log/log-store.ts';
 import { DurableGate } from '../shard/gate.ts';
@@ -22,6 +23,7 @@ import { AckCollector } from './queues/ack-collector.ts';
 import { DeliveryLoop } from './queues/delivery-loop.ts';
 import { Subscription } from './queues/subscription.ts';
 import type { SubscriptionPart } from './queues/subscription-part.ts';
+import { Retention, type RetentionPolicy } from './retention.ts';
 import type { Topic } from './topic.ts';
 import { VirtualHost } from './vhost.ts';
 
@@ -53,6 +55,10 @@ export interface BrokerOptions {
    * this broker and opens a new one from what is durable.
    */
   readonly onFailed?: (error: Error) => void;
+  /** What is to stay could not be moved out of the write-ahead log; it is tried again. */
+  readonly onFoldFailed?: (error: Error) => void;
+  /** How long and how much topics keep; everything if absent. */
+  readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
   /** A reader of another protocol has passed over a batch that its producer damaged. */
   readonly onUnreadable?: (batch: UnreadableBatch) => void;
 }
@@ -79,6 +85,8 @@ export class Broker {
   readonly #shards: Shard[] = [];
   readonly #stores: LogStore[] = [];
   readonly #builders: BlockBuilder[] = [];
+  readonly #folders: Folder[] = [];
+  readonly #retention: Retention | undefined;
   readonly #ackCollectors = new Map<LogStore, AckCollector>();
   readonly #catalog: Catalog;
   readonly #vhosts = new Map<string, VirtualHost>();
@@ -114,6 +122,9 @@ export class Broker {
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();
       store.onRoomChanged = () => this.#noteRoom();
+      const folder = new Folder({ store, clock: this.clock, onFailed: options.onFoldFailed ?? (() => {}) });
+      store.onDurable = () => folder.check();
+      this.#folders.push(folder);
       this.#shards.push(shard);
       this.#stores.push(store);
       this.#builders.push(new BlockBuilder(store));
@@ -139,6 +150,14 @@ export class Broker {
         }),
     });
     this.groupStore = new GroupStore(this.#shards[0]!);
+    if (options.retention !== undefined) {
+      this.#retention = new Retention({
+        ...options.retention,
+        topics: () => [...this.#vhosts.values()].flatMap((vhost) => [...vhost.topics]),
+        clock: this.clock,
+        onFailed: (error) => this.#fail(error),
+      });
+    }
   }
 
   /** Opens the shards; shard 0 first, because the catalog says which logs there are. */
@@ -153,6 +172,7 @@ export class Broker {
     for (const [name, state] of this.#catalog.vhosts) {
       this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.random, shardIndex: 0 }));
     }
+    this.#retention?.start();
     this.#nextProducerId = this.#catalog.nextProducerId;
     if (this.#catalog.clusterId === '') {
       const id = Buffer.from(this.random.hex(16), 'hex').toString('base64url');
@@ -169,9 +189,9 @@ export class Broker {
     return this.#catalog.clusterId;
   }
 
-  /** For state of other kinds that lives in the same log, registered before start(). */
-  get firstShard(): Shard {
-    return this.#shards[0]!;
+  /** What the numbers of the shards' logs can be read from. */
+  get shards(): readonly Shard[] {
+    return this.#shards;
   }
 
   vhost(name: string): VirtualHost | undefined {
@@ -256,6 +276,12 @@ export class Broker {
     return host.topic(name)!;
   }
 
+  /** What is set for the topic from now on; everything else has its default again. */
+  configureTopic(topic: Topic, config: ReadonlyMap<string, string>): void {
+    const { vhost, name } = topic;
+    this.#catalog.commit([{ op: 'topic-config', vhost, name, config: Object.fromEntries(config) }]);
+  }
+
   /** Deletes a topic with its subscriptions, or a queue. */
   deleteTopic(topic: Topic): void {
     const host = this.#vhosts.get(topic.vhost)!;
@@ -277,6 +303,8 @@ export class Broker {
   async close(): Promise<void> {
     this.flushAcks();
     this.#ended = true;
+    this.#retention?.stop();
+    await Promise.all(this.#folders.map((folder) => folder.close()));
     await Promise.all(this.#shards.map((shard) => shard.close()));
   }
 

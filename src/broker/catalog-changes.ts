@@ -23,6 +23,13 @@ export type CatalogChange =
       readonly config: Readonly<Record<string, string>>;
       readonly logs: readonly LogAddress[];
     }
+  /** All that is set for it from now on. */
+  | {
+      readonly op: 'topic-config';
+      readonly vhost: string;
+      readonly name: string;
+      readonly config: Readonly<Record<string, string>>;
+    }
   | { readonly op: 'topic-delete'; readonly vhost: string; readonly name: string }
   | {
       readonly op: 'queue-create';

@@ -191,6 +191,11 @@ export class Catalog implements StateOwner {
       case 'topic-create':
         this.#createTopic(change);
         return;
+      case 'topic-config': {
+        const topic = this.#vhost(change.vhost).topics.get(change.name);
+        if (topic !== undefined) topic.config = new Map(Object.entries(change.config));
+        return;
+      }
       case 'topic-delete':
         this.#deleteTopic(this.#vhost(change.vhost), change.name);
         return;

@@ -210,7 +210,7 @@ test('a subscription that began after messages which another shard lost gets wha
   storage.stick();
   publish(broker, log, ['lost', 'lost']);
   subscribe(broker, 'late', { start: 'next' });
-  const { log: firstShardLog } = broker.firstShard;
+  const { log: firstShardLog } = broker.shards[0]!;
   await untilDurable(() => firstShardLog.durablePosition === firstShardLog.endPosition);
   disk.killProcess(1);
 

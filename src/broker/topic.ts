@@ -11,8 +11,8 @@ export class Topic {
   readonly id: string;
   readonly kind: TopicKind;
   readonly partitions: readonly Log[];
-  /** What was set at creation; defaults are the heads' matter. */
-  readonly config: ReadonlyMap<string, string>;
+  /** What was set for it; defaults are the heads' matter. Another map after a change. */
+  config: ReadonlyMap<string, string>;
   #nextSticky = 0;
 
   constructor(options: {

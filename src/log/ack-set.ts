@@ -55,6 +55,15 @@ export class AckSet {
     return index >= 0 && offset < this.#ranges[index + 1]! ? this.#ranges[index + 1]! : offset;
   }
 
+  /** First offset at or after `offset` that is settled; Infinity if none is. */
+  nextSettled(offset: number): number {
+    if (offset < this.#floor) return offset;
+    if (this.#ranges.length === 0) return Number.POSITIVE_INFINITY;
+    const index = this.#lastStartingAtOrBelow(offset);
+    if (index >= 0 && offset < this.#ranges[index + 1]!) return offset;
+    return index + 2 < this.#ranges.length ? this.#ranges[index + 2]! : Number.POSITIVE_INFINITY;
+  }
+
   /** How many of [from, to) are settled. */
   countWithin(from: number, to: number): number {
     let count = Math.max(0, Math.min(to, this.#floor) - from);

@@ -67,6 +67,13 @@ export const messageTimestamp = (buffer: Buffer, block: number, message: number)
   return base + buffer.readUInt32LE(times + 4 * message);
 };
 
+/** Bytes of the messages of the run; needs the tables of its block. */
+export const runPayloadBytes = (buffer: Buffer, run: number): number => {
+  const block = run - runDistance(runIndex(buffer, run));
+  const first = runFirstMessage(buffer, run);
+  return messageEnd(buffer, block, first + runCount(buffer, run) - 1) - messageStart(buffer, block, first);
+};
+
 /** Bytes of the whole block; needs only its header. */
 export const blockBytes = (buffer: Buffer, block: number): number =>
   blockHeaderBytes +

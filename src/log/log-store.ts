@@ -18,6 +18,7 @@ import { AckSet } from './ack-set.ts';
 import {
   batchBaseOffset,
   batchBaseSequence,
+  batchBytes,
   batchLastOffsetDelta,
   batchLeaderEpoch,
   batchMaxTimestamp,
@@ -33,15 +34,20 @@ import {
   runFirstOffset,
   runFlags,
   runLogId,
+  runPayloadBytes,
   runTransient,
 } from './block.ts';
-import { builtInSubscription, Log } from './log.ts';
+import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
+import { builtInSubscription, Log, LogEntry } from './log.ts';
 import type { ProducersSnapshot } from './producers.ts';
+import { Visibility } from './visibility.ts';
 
 /** Before a batch in its record: u32 log id, u32 zero, f64 time of the append. */
 export const batchPrefixBytes = 16;
 /** An ack in its record: u32 log id, u32 subscription id, f64 from, f64 to. */
 export const ackBytes = 24;
+/** The record of a new start: u32 log id, u32 zero, f64 offset. */
+const startBytes = 16;
 /** A delivered mark in its record: u32 log id, u32 subscription id, f64 mark. */
 const markBytes = 16;
 
@@ -56,24 +62,27 @@ interface LogSnapshot {
   acks: AcksSnapshot[];
 }
 
+interface StoreSnapshot {
+  folded: SegmentsSnapshot;
+  logs: LogSnapshot[];
+}
+
 export class LogStore implements StateOwner, Rider {
   readonly recordTypes: readonly RecordType[] = [
     recordType.messageBlock,
     recordType.batch,
     recordType.ack,
     recordType.deliveredMark,
+    recordType.fold,
+    recordType.logStart,
   ];
   readonly wantsHeld = true;
   readonly shard: Shard;
   readonly #logs = new Map<number, Log>();
-  /** Runs and batches that are not durable yet, in order: end position in the shard's log, log, end offset. */
-  #pendingPositions: number[] = [];
-  #pendingLogs: Log[] = [];
-  #pendingEnds: number[] = [];
-  #pendingHead = 0;
-  /** Logs whose watchers must be told. */
-  #changed: Log[] = [];
-  #notifyScheduled = false;
+  readonly #folded: FoldedSegments;
+  readonly #visibility = new Visibility();
+  /** What is being applied. */
+  readonly #entry = new LogEntry();
   /** Delivered marks that wait for a commit to ride on. */
   readonly #dirtyMarks = new Map<AckSet, { readonly log: Log; readonly subscriptionId: number }>();
   /**
@@ -90,11 +99,14 @@ export class LogStore implements StateOwner, Rider {
    * does not know would be those of another that is given its id.
    */
   highestSubscriptionId = 0;
+  /** Called once per group of commits that became durable. */
+  onDurable: () => void = () => {};
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
 
   constructor(shard: Shard) {
     this.shard = shard;
+    this.#folded = new FoldedSegments(shard.log);
     shard.register(this);
     shard.addRider(this);
   }
@@ -111,12 +123,16 @@ export class LogStore implements StateOwner, Rider {
     return this.#logs.get(id);
   }
 
+  get logs(): Iterable<Log> {
+    return this.#logs.values();
+  }
+
   /** The catalog says that this log exists. */
   createLog(id: LogId, deletesOnAck: boolean): Log {
     const log = new Log(id, this, deletesOnAck);
     this.#logs.set(id, log);
     const snapshot = this.#restored.get(id);
-    if (snapshot !== undefined) restoreLog(log, snapshot);
+    if (snapshot !== undefined) this.#restoreLog(log, snapshot);
     return log;
   }
 
@@ -140,6 +156,7 @@ export class LogStore implements StateOwner, Rider {
   endRecovery(): void {
     for (const id of this.#restored.keys()) if (!this.#logs.has(id)) this.#noteUnknown(id);
     this.#restored.clear();
+    this.#folded.endRecovery();
   }
 
   removeSubscription(log: Log, subscriptionId: number): void {
@@ -156,6 +173,16 @@ export class LogStore implements StateOwner, Rider {
   releaseEntry(position: Position): void {
     if (this.#entryCount-- === limits.walEntriesMax) this.onRoomChanged();
     this.shard.log.release(position);
+  }
+
+  /** Deletes the messages below `offset`, as a commit. */
+  moveStart(log: Log, offset: number): void {
+    const at = this.shard.beginCommit(recordType.logStart, 1, startBytes);
+    const buffer = this.shard.log.reservedBuffer;
+    buffer.writeUInt32LE(log.id, at);
+    buffer.writeUInt32LE(0, at + 4);
+    buffer.writeDoubleLE(offset, at + 8);
+    this.shard.endCommit();
   }
 
   /** Messages below `mark` have been delivered; written along with the next commit. */
@@ -193,43 +220,19 @@ export class LogStore implements StateOwner, Rider {
     phase: ApplyPhase,
     epoch: Epoch,
   ): void {
+    if (phase === 'held' && position < this.#folded.foldEnd) return;
     if (type === recordType.messageBlock) this.#applyBlock(buffer, start, end, position, phase, epoch);
     else if (type === recordType.batch) this.#applyBatch(buffer, start, end, position, phase);
     else if (phase === 'held') return;
     else if (type === recordType.ack) this.#applyAcks(buffer, start, end);
+    else if (type === recordType.logStart) this.#applyStart(buffer, start);
+    else if (type === recordType.fold) this.#folded.apply(buffer, start, this.#logs, phase === 'replay');
     else this.#applyMarks(buffer, start, end);
   }
 
   durableUpTo(position: Position): void {
-    let at = this.#pendingHead;
-    const count = this.#pendingPositions.length;
-    while (at < count && this.#pendingPositions[at]! <= position) {
-      const log = this.#pendingLogs[at]!;
-      log.durableEnd = this.#pendingEnds[at]!;
-      if (log.visibleEnd < log.durableEnd) log.visibleEnd = log.durableEnd;
-      this.#noteChanged(log);
-      at++;
-    }
-    this.#pendingHead = at;
-    if (at === count) {
-      this.#pendingHead = this.#pendingPositions.length = this.#pendingLogs.length = this.#pendingEnds.length = 0;
-    } else if (at > 4096 && at * 2 > count) {
-      this.#pendingPositions = this.#pendingPositions.slice(at);
-      this.#pendingLogs = this.#pendingLogs.slice(at);
-      this.#pendingEnds = this.#pendingEnds.slice(at);
-      this.#pendingHead = 0;
-    }
-    this.notifyChanged();
-  }
-
-  /** Tells the watchers of all logs that changed. */
-  notifyChanged(): void {
-    this.#notifyScheduled = false;
-    const changed = this.#changed;
-    if (changed.length === 0) return;
-    this.#changed = [];
-    for (const log of changed) log.changeNoted = false;
-    for (const log of changed) log.notifyWatchers();
+    this.#visibility.durableUpTo(position);
+    this.onDurable();
   }
 
   snapshot(): Buffer {
@@ -245,21 +248,26 @@ export class LogStore implements StateOwner, Rider {
         acks: [...log.subscriptions].map(([id, acks]) => [id, acks.floor, acks.deliveredMark, acks.ranges]),
       });
     }
-    return Buffer.from(JSON.stringify(logs));
+    const stored: StoreSnapshot = { folded: this.#folded.snapshot(), logs };
+    return Buffer.from(JSON.stringify(stored));
   }
 
   restore(snapshot: Buffer): void {
-    for (const log of JSON.parse(snapshot.toString()) as LogSnapshot[]) {
+    const { folded, logs } = JSON.parse(snapshot.toString()) as StoreSnapshot;
+    this.#folded.restore(folded);
+    for (const log of logs) {
       for (const [id] of log.acks) this.#noteSubscription(id);
       // The catalog of shard 0 comes after the logs of shard 0, but before those of the other shards.
       const existing = this.#logs.get(log.id);
-      if (existing !== undefined) restoreLog(existing, log);
+      if (existing !== undefined) this.#restoreLog(existing, log);
       else this.#restored.set(log.id, log);
     }
   }
 
   #applyBlock(buffer: Buffer, start: number, end: number, position: Position, phase: ApplyPhase, epoch: Epoch): void {
-    const timestampMs = blockTimestamp(buffer, start);
+    const entry = this.#entry;
+    entry.isBatch = false;
+    entry.timestampMs = blockTimestamp(buffer, start);
     let run = start + blockHeaderBytes;
     for (let i = blockRunCount(buffer, start); i > 0; i--, run += runBytes) {
       const log = this.#logs.get(runLogId(buffer, run));
@@ -267,11 +275,14 @@ export class LogStore implements StateOwner, Rider {
         this.#noteUnknown(runLogId(buffer, run));
         continue;
       }
-      const firstOffset = runFirstOffset(buffer, run);
       const isTransient = (runFlags(buffer, run) & runTransient) !== 0;
-      const place = (position + run - start) as Position;
-      this.#append(log, firstOffset, runCount(buffer, run), place, false, isTransient, timestampMs, phase, epoch);
-      if (phase === 'live') this.#notePending((position + end - start) as Position, log, isTransient, firstOffset);
+      entry.firstOffset = runFirstOffset(buffer, run);
+      entry.count = runCount(buffer, run);
+      entry.position = (position + run - start) as Position;
+      entry.sizeBytes = runPayloadBytes(buffer, run);
+      this.#append(log, isTransient, phase, epoch);
+      if (phase === 'live')
+        this.#visibility.appended((position + end - start) as Position, log, entry.firstOffset, isTransient);
     }
   }
 
@@ -282,33 +293,31 @@ export class LogStore implements StateOwner, Rider {
       return;
     }
     const batch = start + batchPrefixBytes;
-    const baseOffset = batchBaseOffset(buffer, batch);
-    const count = batchLastOffsetDelta(buffer, batch) + 1;
-    const place = (position + batchPrefixBytes) as Position;
-    const epoch = batchLeaderEpoch(buffer, batch) as Epoch;
-    this.#append(log, baseOffset, count, place, true, false, batchMaxTimestamp(buffer, batch), phase, epoch);
+    const entry = this.#entry;
+    entry.isBatch = true;
+    entry.timestampMs = batchMaxTimestamp(buffer, batch);
+    entry.firstOffset = batchBaseOffset(buffer, batch);
+    entry.count = batchLastOffsetDelta(buffer, batch) + 1;
+    entry.position = (position + batchPrefixBytes) as Position;
+    entry.sizeBytes = batchBytes(buffer, batch);
+    this.#append(log, false, phase, batchLeaderEpoch(buffer, batch) as Epoch);
     const producerId = batchProducerId(buffer, batch);
     if (producerId >= 0 && phase !== 'held') {
       const sequence = batchBaseSequence(buffer, batch);
       const appendedMs = buffer.readDoubleLE(start + 8);
-      log.producers.apply(producerId, batchProducerEpoch(buffer, batch), sequence, count, baseOffset, appendedMs);
+      const { firstOffset, count } = entry;
+      log.producers.apply(producerId, batchProducerEpoch(buffer, batch), sequence, count, firstOffset, appendedMs);
     }
-    if (phase === 'live') this.#notePending((position + end - start) as Position, log, false, baseOffset);
+    if (phase === 'live')
+      this.#visibility.appended((position + end - start) as Position, log, entry.firstOffset, false);
   }
 
-  #append(
-    log: Log,
-    firstOffset: number,
-    count: number,
-    place: Position,
-    isBatch: boolean,
-    isTransient: boolean,
-    timestampMs: number,
-    phase: ApplyPhase,
-    epoch: Epoch,
-  ): void {
+  /** Appends #entry. */
+  #append(log: Log, isTransient: boolean, phase: ApplyPhase, epoch: Epoch): void {
+    const entry = this.#entry;
+    const { firstOffset, count } = entry;
     const endOffset = firstOffset + count;
-    let live = count;
+    entry.liveCount = count;
     if (phase === 'held') {
       // The log's own numbers came with the checkpoint; what of this is still wanted?
       if (endOffset <= log.startOffset) return;
@@ -316,8 +325,10 @@ export class LogStore implements StateOwner, Rider {
         log.dropTransient(firstOffset, endOffset);
         return;
       }
-      live -= log.deletesOnAck ? log.subscriptions.get(builtInSubscription)!.countWithin(firstOffset, endOffset) : 0;
-      if (live === 0) return;
+      if (log.deletesOnAck) {
+        entry.liveCount -= log.subscriptions.get(builtInSubscription)!.countWithin(firstOffset, endOffset);
+        if (entry.liveCount === 0) return;
+      }
     } else {
       log.noteEpoch(epoch, firstOffset);
       log.endOffset = endOffset;
@@ -329,21 +340,16 @@ export class LogStore implements StateOwner, Rider {
         }
       }
     }
-    log.addEntry(firstOffset, place, isBatch, count, live, timestampMs);
+    log.addEntry(entry);
   }
 
-  #notePending(position: Position, log: Log, isTransient: boolean, firstOffset: number): void {
-    this.#pendingPositions.push(position);
-    this.#pendingLogs.push(log);
-    this.#pendingEnds.push(log.endOffset);
-    if (isTransient && log.visibleEnd === firstOffset) {
-      log.visibleEnd = log.endOffset;
-      this.#noteChanged(log);
-      if (!this.#notifyScheduled) {
-        this.#notifyScheduled = true;
-        process.nextTick(() => this.notifyChanged());
-      }
-    }
+  #applyStart(buffer: Buffer, start: number): void {
+    this.#logs.get(buffer.readUInt32LE(start))?.applyStart(buffer.readDoubleLE(start + 8));
+  }
+
+  #restoreLog(log: Log, snapshot: LogSnapshot): void {
+    restoreNumbers(log, snapshot);
+    this.#folded.restoreLog(log);
   }
 
   #noteUnknown(id: number): void {
@@ -352,12 +358,6 @@ export class LogStore implements StateOwner, Rider {
 
   #noteSubscription(id: number): void {
     if (id > this.highestSubscriptionId) this.highestSubscriptionId = id;
-  }
-
-  #noteChanged(log: Log): void {
-    if (log.changeNoted) return;
-    log.changeNoted = true;
-    this.#changed.push(log);
   }
 
   #applyAcks(buffer: Buffer, start: number, end: number): void {
@@ -383,7 +383,7 @@ export class LogStore implements StateOwner, Rider {
   }
 }
 
-const restoreLog = (log: Log, snapshot: LogSnapshot): void => {
+const restoreNumbers = (log: Log, snapshot: LogSnapshot): void => {
   log.startOffset = snapshot.start;
   log.endOffset = log.durableEnd = log.visibleEnd = snapshot.end;
   log.epochs.push(...snapshot.epochs);

@@ -5,9 +5,20 @@
  * queue has settled leave holes: an entry whose messages are all settled is dropped.
  */
 import type { Epoch, LogId, Position } from '../core/ids.ts';
+import type { AdoptedSegment } from '../shard/shard-log.ts';
 import { AckSet } from './ack-set.ts';
 import type { LogStore } from './log-store.ts';
 import { Producers } from './producers.ts';
+import {
+  rowBatch,
+  rowCount,
+  rowFirstOffset,
+  rowFlags,
+  rowPlace,
+  rowSizeBytes,
+  rowTimestamp,
+  rowTransient,
+} from './segment-index.ts';
 
 /** Told once per turn or group, however many messages came. */
 export interface LogWatcher {
@@ -16,18 +27,33 @@ export interface LogWatcher {
 }
 
 /** Fields of an index entry. */
-const entryFields = 4;
+const entryFields = 5;
 const firstOffsetField = 0;
 /** Position times two, plus one for a batch. */
 const placeField = 1;
 /** Messages at append times 2^26, plus those not settled yet (logs of queues only). */
 const countsField = 2;
 const timestampField = 3;
+/** Of its messages or batches. */
+const sizeField = 4;
 const countUnit = 0x400_0000;
 
 const initialEntries = 4;
 /** Fewer emptied entries than this are not worth a compaction of the index. */
 const compactFrom = 64;
+
+/** What the index knows of a run or batch, or of several batches that follow one another. Filled again and again. */
+export class LogEntry {
+  firstOffset = 0;
+  position = 0 as Position;
+  isBatch = false;
+  count = 0;
+  /** How many of the messages are not settled. */
+  liveCount = 0;
+  /** Latest time of a message. */
+  timestampMs = 0;
+  sizeBytes = 0;
+}
 
 /** Id of the subscription that is built into a queue; others get theirs from the catalog. */
 export const builtInSubscription = 0;
@@ -65,6 +91,10 @@ export class Log {
   #entries: Float64Array | undefined;
   #head = 0;
   #entryCount = 0;
+  /** Bytes of the messages and batches of all entries, settled ones among them. */
+  #sizeBytes = 0;
+  /** The first so many entries lie in segments. */
+  #segmentEntryCount = 0;
   /** Entries whose messages are all settled, not yet removed from the index. Their space is given back already. */
   #emptied = 0;
   /** Where the last lookup ended, relative to #head. */
@@ -80,6 +110,11 @@ export class Log {
 
   get entryCount(): number {
     return this.#entryCount;
+  }
+
+  /** Bytes of what is stored, without framing; an entry counts until nothing of it is wanted. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   /** Epoch of the shard, Kafka's leader epoch. */
@@ -99,28 +134,106 @@ export class Log {
     for (const watcher of this.#watchers) watcher.onLogVisible(this);
   }
 
-  /** Appends an index entry; only the store's apply calls it. `liveCount` of the messages are not settled. */
-  addEntry(
-    firstOffset: number,
-    position: Position,
-    isBatch: boolean,
-    count: number,
-    liveCount: number,
-    timestampMs: number,
-  ): void {
-    this.#makeRoom();
-    const at = (this.#head + this.#entryCount) * entryFields;
+  /** Appends an index entry; only the store's apply calls it. */
+  addEntry(entry: LogEntry): void {
+    this.#makeRoom(1);
+    this.#setEntry(this.#entryCount++, entry);
+  }
+
+  #setEntry(index: number, entry: LogEntry): void {
+    const at = (this.#head + index) * entryFields;
     const entries = this.#entries!;
-    entries[at + firstOffsetField] = firstOffset;
-    entries[at + placeField] = position * 2 + (isBatch ? 1 : 0);
-    entries[at + countsField] = count * countUnit + liveCount;
-    entries[at + timestampField] = timestampMs;
-    this.#entryCount++;
-    this.store.holdEntry(position);
+    entries[at + firstOffsetField] = entry.firstOffset;
+    entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
+    entries[at + countsField] = entry.count * countUnit + entry.liveCount;
+    entries[at + timestampField] = entry.timestampMs;
+    entries[at + sizeField] = entry.sizeBytes;
+    this.#sizeBytes += entry.sizeBytes;
+    this.store.holdEntry(entry.position);
+  }
+
+  /** Replaces the entries [from, to) by `count` others, which are to be set. */
+  #splice(from: number, to: number, count: number): void {
+    if (count === to - from) return;
+    this.#makeRoom(Math.max(0, count - (to - from)));
+    const base = this.#head * entryFields;
+    const end = base + this.#entryCount * entryFields;
+    this.#entries!.copyWithin(base + (from + count) * entryFields, base + to * entryFields, end);
+    this.#entryCount += count - (to - from);
+  }
+
+  /**
+   * A fold has moved the entries below `foldEnd` of the shard's log into a segment: rows [from, to) of its index take their
+   * place. What was settled meanwhile is left out. Only the store's apply calls it, with `to` > `from`.
+   */
+  applyFold(foldEnd: Position, segment: AdoptedSegment, from: number, to: number, dropsTransient: boolean): void {
+    const rows: number[] = [];
+    for (let row = from; row < to; row++) {
+      if (dropsTransient && (rowFlags(segment.index, row) & rowTransient) !== 0)
+        this.#dropTransientRow(segment.index, row);
+      else if (this.#liveOfRow(segment.index, row) > 0) rows.push(row);
+    }
+    const first = this.#segmentEntryCount;
+    let end = first;
+    while (end < this.#entryCount && this.entryPosition(end) < foldEnd) {
+      if (this.entryIsLive(end)) this.store.releaseEntry(this.entryPosition(end));
+      else this.#emptied--;
+      this.#sizeBytes -= this.entrySizeBytes(end);
+      end++;
+    }
+    this.#splice(first, end, rows.length);
+    const { index, basePosition } = segment;
+    rows.forEach((row, i) => {
+      this.#setEntry(first + i, {
+        firstOffset: rowFirstOffset(index, row),
+        position: (basePosition + rowPlace(index, row)) as Position,
+        isBatch: (rowFlags(index, row) & rowBatch) !== 0,
+        count: rowCount(index, row),
+        liveCount: this.#liveOfRow(index, row),
+        timestampMs: rowTimestamp(index, row),
+        sizeBytes: rowSizeBytes(index, row),
+      });
+    });
+    this.#segmentEntryCount = first + rows.length;
+    this.#hint = 0;
+  }
+
+  /** Position of the first entry that no fold has moved; Infinity if there is none. */
+  get firstUnfoldedPosition(): number {
+    return this.#segmentEntryCount < this.#entryCount
+      ? this.entryPosition(this.#segmentEntryCount)
+      : Number.POSITIVE_INFINITY;
+  }
+
+  /** The offset where the first entry that no fold has moved begins; only if there is one. */
+  get firstUnfoldedOffset(): number {
+    return this.entryFirstOffset(this.#segmentEntryCount);
+  }
+
+  #dropTransientRow(index: Buffer, row: number): void {
+    const first = rowFirstOffset(index, row);
+    this.dropTransient(first, first + rowCount(index, row));
+  }
+
+  #liveOfRow(index: Buffer, row: number): number {
+    const first = rowFirstOffset(index, row);
+    const end = first + rowCount(index, row);
+    if (end <= this.startOffset) return 0;
+    if (!this.deletesOnAck) return end - first;
+    return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
   }
 
   noteEpoch(epoch: Epoch, firstOffset: number): void {
     if (this.epochs.length === 0 || this.epochs[this.epochs.length - 2]! < epoch) this.epochs.push(epoch, firstOffset);
+  }
+
+  /** Leader epoch that the message at `offset` was written under, or the one that would come there. */
+  epochAt(offset: number): number {
+    if (offset >= this.endOffset) return this.leaderEpoch;
+    const { epochs } = this;
+    let found = epochs[0] ?? this.leaderEpoch;
+    for (let i = 0; i < epochs.length && epochs[i + 1]! <= offset; i += 2) found = epochs[i]!;
+    return found;
   }
 
   /**
@@ -169,6 +282,10 @@ export class Log {
     return this.#entries![(this.#head + index) * entryFields + countsField]! % countUnit !== 0;
   }
 
+  entrySizeBytes(index: number): number {
+    return this.#entries![(this.#head + index) * entryFields + sizeField]!;
+  }
+
   entryTimestamp(index: number): number {
     return this.#entries![(this.#head + index) * entryFields + timestampField]!;
   }
@@ -181,6 +298,21 @@ export class Log {
     acks.add(from, to);
     if (this.deletesOnAck && subscriptionId === builtInSubscription)
       this.startOffset = Math.max(this.startOffset, acks.floor);
+  }
+
+  /** The log starts at `offset` now, if it started before: what lies below is given back. Only apply calls it. */
+  applyStart(offset: number): void {
+    if (offset <= this.startOffset) return;
+    this.startOffset = Math.min(offset, this.endOffset);
+    for (const acks of this.subscriptions.values()) acks.raiseFloor(this.startOffset);
+    for (let i = 0; i < this.#entryCount && this.entryEndOffset(i) <= this.startOffset; i++) {
+      if (!this.entryIsLive(i)) continue;
+      this.store.releaseEntry(this.entryPosition(i));
+      const at = (this.#head + i) * entryFields + countsField;
+      this.#entries![at] = this.#entries![at]! - (this.#entries![at]! % countUnit);
+      this.#emptied++;
+    }
+    if (this.#emptied > 0) this.#dropEmptied();
   }
 
   /** Recovery found messages that the protocol called transient: for a queue they count as settled. */
@@ -206,6 +338,8 @@ export class Log {
     this.#emptied = 0;
     this.#head = 0;
     this.#entryCount = 0;
+    this.#segmentEntryCount = 0;
+    this.#sizeBytes = 0;
     this.notifyWatchers();
   }
 
@@ -241,9 +375,11 @@ export class Log {
   #dropEmptied(): void {
     const entries = this.#entries!;
     while (this.#entryCount > 0 && entries[this.#head * entryFields + countsField]! % countUnit === 0) {
+      this.#sizeBytes -= this.entrySizeBytes(0);
       this.#head++;
       this.#entryCount--;
       this.#emptied--;
+      if (this.#segmentEntryCount > 0) this.#segmentEntryCount--;
       if (this.#hint > 0) this.#hint--;
     }
     if (this.#emptied > compactFrom && this.#emptied * 2 > this.#entryCount) this.#compact();
@@ -253,29 +389,34 @@ export class Log {
   #compact(): void {
     const entries = this.#entries!;
     let kept = 0;
+    let keptInSegments = 0;
     for (let i = this.#head; i < this.#head + this.#entryCount; i++) {
       const at = i * entryFields;
-      if (entries[at + countsField]! % countUnit === 0) continue;
+      if (entries[at + countsField]! % countUnit === 0) {
+        this.#sizeBytes -= entries[at + sizeField]!;
+        continue;
+      }
       entries.copyWithin(kept * entryFields, at, at + entryFields);
+      if (i < this.#head + this.#segmentEntryCount) keptInSegments++;
       kept++;
     }
+    this.#segmentEntryCount = keptInSegments;
     this.#head = 0;
     this.#entryCount = kept;
     this.#emptied = 0;
     this.#hint = 0;
   }
 
-  #makeRoom(): void {
-    if (this.#entries === undefined) {
-      this.#entries = new Float64Array(initialEntries * entryFields);
-      return;
-    }
+  /** For `count` more entries behind the last one. */
+  #makeRoom(count: number): void {
+    this.#entries ??= new Float64Array(initialEntries * entryFields);
     const capacity = this.#entries.length / entryFields;
-    if (this.#head + this.#entryCount < capacity) return;
-    if (this.#head * 2 > capacity) {
+    const neededEntries = this.#entryCount + count;
+    if (this.#head + neededEntries <= capacity) return;
+    if (this.#head * 2 > capacity && neededEntries <= capacity) {
       this.#entries.copyWithin(0, this.#head * entryFields, (this.#head + this.#entryCount) * entryFields);
     } else {
-      const grown = new Float64Array(this.#entries.length * 2);
+      const grown = new Float64Array(Math.max(capacity * 2, neededEntries) * entryFields);
       grown.set(this.#entries.subarray(this.#head * entryFields, (this.#head + this.#entryCount) * entryFields));
       this.#entries = grown;
     }

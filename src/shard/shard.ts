@@ -21,6 +21,8 @@ export const recordType = {
   batch: 2,
   ack: 3,
   deliveredMark: 4,
+  fold: 5,
+  logStart: 6,
   catalog: 16,
   offsetCommit: 32,
   groupMetadata: 33,

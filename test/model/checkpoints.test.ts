@@ -12,7 +12,7 @@ const untilCheckpoint = async (stand: Stand): Promise<void> => {
   const host = stand.broker.vhost('/')!;
   const properties = { durable: true, exclusive: false, autoDelete: false, arguments: new Map() };
   const queue = host.declareQueue('work', properties, undefined);
-  const { log } = stand.broker.firstShard;
+  const { log } = stand.broker.shards[0]!;
   for (let usedBytes = 0; log.usedBytes >= usedBytes; ) {
     usedBytes = log.usedBytes;
     stand.publish([{ body: 'x'.repeat(10 * kib), transient: false, logs: [queue.log!] }]);

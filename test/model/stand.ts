@@ -4,6 +4,8 @@ import { type Broker, openBroker } from '../../src/broker/broker.ts';
 import type { Message, MessageForm } from '../../src/broker/message.ts';
 import { type AppendOutcome, appendBatch } from '../../src/log/append-batch.ts';
 import type { Log } from '../../src/log/log.ts';
+import type { WalLimits } from '../../src/shard/local/wal-limits.ts';
+import { recordType } from '../../src/shard/shard.ts';
 import { MemoryDisk, MemoryStorage } from '../../src/storage/memory-storage.ts';
 
 /** The stored bytes are the body. */
@@ -18,15 +20,16 @@ const plainForm: MessageForm = {
 };
 
 const kib = 1024;
-const smallLimits = {
-  walFileBytes: 64 * kib,
-  walBytesMax: 2048 * kib,
-  walReserveBytes: 256 * kib,
-  walGroupBytes: 8 * kib,
-  arenaChunkBytes: 16 * kib,
-  arenaBytes: 64 * kib,
-  readAheadBytes: 8 * kib,
-};
+/** Seven files, of which two are the reserve: from four files on there is something to fold. */
+const smallLimits = (walFileBytes: number): Partial<WalLimits> => ({
+  walFileBytes,
+  walBytesMax: 7 * walFileBytes,
+  walReserveBytes: 2 * walFileBytes,
+  walGroupBytes: walFileBytes / 8,
+  arenaChunkBytes: walFileBytes / 4,
+  arenaBytes: walFileBytes,
+  readAheadBytes: walFileBytes / 8,
+});
 
 /** Every record stays valid this long. */
 const neverExpires = 0;
@@ -37,6 +40,8 @@ export interface SeenCommit {
   readonly shard: number;
   /** Position in the shard's log where it ends. */
   readonly end: number;
+  /** The broker's own: nothing that anybody asked for. */
+  readonly isFold: boolean;
 }
 
 export interface PublishedMessage {
@@ -54,8 +59,11 @@ export class Stand {
   /** Commits since the broker was opened, in order. */
   commits: SeenCommit[] = [];
 
-  constructor(shardCount: number) {
+  readonly #walFileBytes: number;
+
+  constructor(shardCount: number, walFileBytes: number = 64 * kib) {
     this.shardCount = shardCount;
+    this.#walFileBytes = walFileBytes;
   }
 
   async open(): Promise<void> {
@@ -63,7 +71,7 @@ export class Stand {
       storage: new MemoryStorage(this.disk),
       durability: 'sync',
       shardCount: this.shardCount,
-      walLimits: smallLimits,
+      walLimits: smallLimits(this.#walFileBytes),
       forms: [plainForm],
       onFailed: (error) => {
         throw error;
@@ -75,7 +83,9 @@ export class Stand {
     const committed = gate.committed.bind(gate);
     gate.committed = (shard, end) => {
       committed(shard, end);
-      commits.push({ ticket: gate.current, shard, end });
+      const { reservedBuffer, reservedStart } = this.broker.shards[shard]!.log;
+      const isFold = reservedBuffer[reservedStart] === recordType.fold;
+      commits.push({ ticket: gate.current, shard, end, isFold });
     };
   }
 

@@ -116,6 +116,7 @@ export class SubscriptionPart {
   next(): NextState {
     if (this.#loading) return 'loading';
     if (this.#deliveredBefore < 0) this.#deliveredBefore = this.acks.deliveredMark;
+    while (this.#returned.first() !== undefined && this.#returned.first()! < this.log.startOffset) this.#returned.pop();
     const returned = this.#returned.first();
     if (returned !== undefined) {
       this.delivery.redelivered = true;
@@ -152,7 +153,7 @@ export class SubscriptionPart {
     this.#returned.clear();
     let from = this.acks.nextOpen(Math.max(this.#cursor, this.log.startOffset));
     while (from < this.log.endOffset) {
-      const to = this.#nextSettledAfter(from);
+      const to = Math.min(this.acks.nextSettled(from), this.log.endOffset);
       ranges.push(from, to);
       from = this.acks.nextOpen(to);
     }
@@ -166,13 +167,6 @@ export class SubscriptionPart {
     if (this.#loading) return;
     this.#reader.release();
     this.#opened = undefined;
-  }
-
-  #nextSettledAfter(offset: number): number {
-    for (let i = 0; i < this.acks.ranges.length; i += 2) {
-      if (this.acks.ranges[i]! > offset) return Math.min(this.acks.ranges[i]!, this.log.endOffset);
-    }
-    return this.log.endOffset;
   }
 
   #locate(offset: number): NextState {

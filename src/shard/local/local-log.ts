@@ -1,7 +1,8 @@
 /**
  * The local write-ahead log: ShardLog over the files of one directory. This file joins the parts, each of which owns one
  * kind of state: group-writer.ts (open frame, order of writes), arena.ts (memory), wal-files.ts (files in use, prepared,
- * reclaimed), recovery.ts (what was found at open), checkpoint-file.ts, loaded-windows.ts.
+ * reclaimed), recovery.ts (what was found at open), checkpoint-file.ts, loaded-windows.ts;
+ * and segment-files.ts, what folds have moved out of the log.
  *
  * Opening writes a frame without commits that carries the new epoch. It is durable before open() resolves, so no two
  * opens ever serve under one epoch; and it proves by its durableThrough that all before it is on disk.
@@ -13,11 +14,23 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
-import type { Checkpoint, Chunk, Durability, ReplayCommit, ShardLog, ShardLogOpened } from '../shard-log.ts';
+import type {
+  AdoptedSegment,
+  Checkpoint,
+  Chunk,
+  Durability,
+  LogStretch,
+  ReplayCommit,
+  SegmentWriter,
+  ShardLog,
+  ShardLogOpened,
+} from '../shard-log.ts';
 import { checkpointName, checkpointNumber, type StoredCheckpoint, storeCheckpoint } from './checkpoint-file.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
+import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
+import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalFiles } from './wal-files.ts';
 import { checkpointEveryFiles, checkpointRetryMs, type WalLimits, walLimits } from './wal-limits.ts';
@@ -48,6 +61,7 @@ export class LocalLog implements ShardLog {
   readonly #files: WalFiles;
   readonly #writer: GroupWriter;
   readonly #windows: LoadedWindows;
+  readonly #segments: SegmentFiles;
   #state: State = 'new';
   #salt = 0;
   /** Of all checkpoint files ever written, the highest number. */
@@ -92,6 +106,7 @@ export class LocalLog implements ShardLog {
       onFailed: (error) => this.#fail(error),
     });
     this.#windows = new LoadedWindows(this.#limits.readAheadBytes);
+    this.#segments = new SegmentFiles({ storage: options.storage, readAheadBytes: this.#limits.readAheadBytes });
   }
 
   async open(
@@ -112,6 +127,7 @@ export class LocalLog implements ShardLog {
           replay(buffer, start, lengthBytes, position, epoch);
         },
       });
+      await this.#segments.open();
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
       this.#salt = found.salt;
@@ -124,11 +140,13 @@ export class LocalLog implements ShardLog {
       this.#files.start(found);
       await this.#writer.writeOpeningFrame(epoch);
       await this.#writer.syncWritten();
+      await this.#segments.removeOrphans();
       this.#state = 'open';
       return { epoch, checkpoint: found.checkpoint };
     } catch (error) {
       this.#state = 'failed';
       await this.#files.stop();
+      await this.#segments.close();
       throw operatingError(error);
     }
   }
@@ -174,11 +192,13 @@ export class LocalLog implements ShardLog {
   chunkAt(position: Position, lengthBytes?: number): Chunk | undefined {
     const chunk = this.#writer.arena.find(position);
     if (chunk !== undefined || lengthBytes === undefined) return chunk;
+    if (isSegmentPosition(position)) return this.#segments.find(position, lengthBytes);
     return this.#windows.find(position, lengthBytes);
   }
 
   async load(position: Position, lengthBytes: number): Promise<Chunk> {
     if (this.#state === 'closed') throw new BrokerError('closing', 'the log is closed');
+    if (isSegmentPosition(position)) return this.#loadFromSegment(position, lengthBytes);
     const file = this.#files.fileAt(position);
     const handle = file?.handle;
     if (file === undefined || handle === undefined) {
@@ -199,6 +219,14 @@ export class LocalLog implements ShardLog {
     }
   }
 
+  async #loadFromSegment(position: Position, lengthBytes: number): Promise<Chunk> {
+    try {
+      return await this.#segments.load(position, lengthBytes);
+    } catch (error) {
+      throw operatingError(error);
+    }
+  }
+
   /** Offset in this file up to which commits are durable. */
   #durableOffset(file: WalFile): number {
     const { durableFileSequence, durablePosition } = this.#writer;
@@ -207,11 +235,55 @@ export class LocalLog implements ShardLog {
   }
 
   hold(position: Position): void {
-    this.#files.hold(position);
+    if (isSegmentPosition(position)) this.#segments.hold(position);
+    else this.#files.hold(position);
   }
 
   release(position: Position): void {
-    this.#files.release(position, this.#state === 'opening' ? this.#replayPosition : this.#writer.endPosition);
+    if (isSegmentPosition(position)) this.#segments.release(position, this.#appliedPosition);
+    else this.#files.release(position, this.#appliedPosition);
+  }
+
+  /** End of the commit that is being applied. */
+  get #appliedPosition(): number {
+    return this.#state === 'opening' ? this.#replayPosition : this.#writer.endPosition;
+  }
+
+  /** The oldest file, once the log is half full: what is short-lived never comes so far. */
+  get foldable(): LogStretch | undefined {
+    if (this.#state !== 'open' || this.usedBytes * 2 <= this.limitBytes) return undefined;
+    const file = this.#files.oldestHeld;
+    if (file === undefined || file.sequence >= this.#writer.durableFileSequence) return undefined;
+    const start = file.sequence * this.#limits.walFileBytes;
+    return { start: start as Position, end: (start + file.endOffset) as Position };
+  }
+
+  async readStretch({ start }: LogStretch): Promise<Buffer> {
+    const file = this.#files.fileAt(start)!;
+    this.#files.beginRead(file);
+    try {
+      return await readSealedFile(file, this.#salt);
+    } catch (error) {
+      throw operatingError(error);
+    } finally {
+      await this.#files.endRead(file);
+    }
+  }
+
+  createSegment(): Promise<SegmentWriter> {
+    return this.#segments.create();
+  }
+
+  adoptSegment(id: number): AdoptedSegment {
+    return this.#segments.adopt(id, this.#appliedPosition);
+  }
+
+  skipSegmentIds(id: number): void {
+    this.#segments.skipIds(id);
+  }
+
+  get liveSegments(): readonly number[] {
+    return this.#segments.liveIds();
   }
 
   get hasRoom(): boolean {
@@ -235,7 +307,8 @@ export class LocalLog implements ShardLog {
     if (this.#checkpointNotBefore > 0 && this.#clock.now() < this.#checkpointNotBefore) return false;
     const { endPosition, durableFileSequence } = this.#writer;
     if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
-    const freedBytes = this.#files.reclaimableBytes(endPosition, durableFileSequence);
+    const freedBytes =
+      this.#files.reclaimableBytes(endPosition, durableFileSequence) + this.#segments.reclaimableBytes(endPosition);
     if (freedBytes === 0) return false;
     return freedBytes >= this.#checkpointBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
   }
@@ -260,6 +333,7 @@ export class LocalLog implements ShardLog {
     await this.#writer.syncWritten();
     const { durableFileSequence } = this.#writer;
     const reclaimed = this.#files.reclaimable(position, durableFileSequence);
+    const reclaimedSegments = this.#segments.reclaimable(position);
     const files = [...this.#files.files()]
       .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
       .map((file) => ({
@@ -274,6 +348,7 @@ export class LocalLog implements ShardLog {
     this.#checkpointPosition = position;
     this.#checkpointBytes = data.length;
     await this.#files.reclaim(reclaimed);
+    await this.#segments.reclaim(reclaimedSegments);
     await this.#removeCheckpointsExcept(kept);
   }
 
@@ -312,5 +387,6 @@ export class LocalLog implements ShardLog {
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
     await this.#windows.whenIdle();
     await this.#files.stop();
+    await this.#segments.close();
   }
 }

@@ -114,6 +114,11 @@ export class WalFiles {
     return this.#inUse[Math.floor(position / this.#walFileBytes) - this.#firstSequence];
   }
 
+  /** The oldest file in which something is held. */
+  get oldestHeld(): WalFile | undefined {
+    return this.#inUse.find((file) => file !== undefined && file.holdCount > 0);
+  }
+
   /** Files in use, in order of sequence. */
   *files(): Generator<WalFile> {
     for (const file of this.#inUse) if (file !== undefined) yield file;

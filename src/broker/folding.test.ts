@@ -1,0 +1,239 @@
+// What outlives the write-ahead log: folded into segments, read back as it was, settled, deleted and recovered from there.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { appendBatch } from '../log/append-batch.ts';
+import { encodeBatch } from '../log/batch-encode.ts';
+import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from '../log/batch-header.ts';
+import type { Log } from '../log/log.ts';
+import { LogReader } from '../log/log-reader.ts';
+import { FaultyStorage } from '../storage/faulty-storage.ts';
+import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
+import type { Storage } from '../storage/storage.ts';
+import { type Broker, openBroker } from './broker.ts';
+import { FakeClock } from './groups/fake-clock.ts';
+import type { Message, MessageForm } from './message.ts';
+import type { Delivery, Sink } from './queues/delivery.ts';
+import type { Queue } from './queues/queue.ts';
+
+const kib = 1024;
+const walFileBytes = 64 * kib;
+const walLimits = {
+  walFileBytes,
+  walBytesMax: 8 * walFileBytes,
+  walReserveBytes: 2 * walFileBytes,
+  walGroupBytes: 8 * kib,
+  arenaChunkBytes: 16 * kib,
+  arenaBytes: 64 * kib,
+  readAheadBytes: 32 * kib,
+};
+
+/** The stored bytes are the body. */
+const plainForm: MessageForm = {
+  id: 200,
+  decode: (buffer, start, end, timestampMs): Message => ({
+    key: null,
+    body: Buffer.from(buffer.subarray(start, end)),
+    headers: [],
+    timestampMs,
+  }),
+};
+
+interface Stand {
+  readonly disk: MemoryDisk;
+  readonly clock: FakeClock;
+  broker: Broker;
+  readonly failures: Error[];
+}
+
+const open = async (disk: MemoryDisk, wrap = (storage: Storage): Storage => storage): Promise<Stand> => {
+  const clock = new FakeClock();
+  const failures: Error[] = [];
+  const broker = await openBroker({
+    storage: wrap(new MemoryStorage(disk)),
+    durability: 'sync',
+    walLimits,
+    clock,
+    forms: [plainForm],
+    onFoldFailed: (error) => failures.push(error),
+  });
+  return { disk, clock, broker, failures };
+};
+
+const declare = (broker: Broker, name: string): Queue =>
+  broker
+    .vhost('/')!
+    .declareQueue(name, { durable: true, exclusive: false, autoDelete: false, arguments: new Map() }, undefined);
+
+const publish = ({ broker }: Stand, logs: readonly Log[], body: string, isTransient = false): void => {
+  const builder = broker.blockBuilder(broker.vhost('/')!);
+  builder.begin(plainForm.id, broker.clock.now());
+  builder.beginMessage();
+  builder.piece(Buffer.from(body), 0, Buffer.byteLength(body));
+  const message = builder.endMessage();
+  for (const log of logs) builder.deliver(log, message, isTransient);
+  builder.commit();
+};
+
+const produce = (log: Log, values: readonly string[]): void => {
+  const batch = encodeBatch(
+    values.map((value) => ({ key: null, value: Buffer.from(value), headers: [], timestampMs: 7 })),
+  );
+  const source = { lengthBytes: batch.length, copyTo: (target: Buffer, at: number) => void batch.copy(target, at) };
+  const outcome = appendBatch(log, source, { nowMs: 7, stampsAppendTime: false, producersExpiredBeforeMs: 0 });
+  assert.equal(outcome.kind, 'appended');
+};
+
+/** Publishes to another queue until `condition` holds; with `purges` that is emptied at once. */
+const fillUntil = async (stand: Stand, condition: () => boolean, purges = false): Promise<void> => {
+  const host = stand.broker.vhost('/')!;
+  const queue = host.queue('ballast') ?? declare(stand.broker, 'ballast');
+  for (let round = 0; !condition(); round++) {
+    assert.ok(round < 2_000, 'what was waited for comes');
+    publish(stand, [queue.log!], 'x'.repeat(2 * kib));
+    if (purges) host.purgeQueue(queue);
+    await stand.broker.gate.durableNow();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+};
+
+const isFolded = (log: Log): boolean => log.firstUnfoldedPosition === Number.POSITIVE_INFINITY;
+
+interface Received {
+  readonly body: string;
+  readonly offset: number;
+  readonly timestampMs: number;
+}
+
+class Collector implements Sink {
+  readonly autoAck: boolean;
+  readonly exclusive = false;
+  readonly priority = 0;
+  readonly received: Received[] = [];
+  readonly #count: number;
+  #resolve = (): void => {};
+  readonly done = new Promise<void>((resolve) => {
+    this.#resolve = resolve;
+  });
+
+  constructor(count: number, autoAck = false) {
+    this.#count = count;
+    this.autoAck = autoAck;
+  }
+
+  hasCredit(): boolean {
+    return this.received.length < this.#count;
+  }
+
+  deliver(delivery: Delivery): void {
+    const { body, timestampMs } = delivery.message();
+    this.received.push({ body: String(body), offset: delivery.offset, timestampMs: timestampMs! });
+    if (this.received.length === this.#count) this.#resolve();
+  }
+
+  onCancelled(): void {}
+}
+
+const collect = async (queue: Queue, count: number, autoAck = false): Promise<Received[]> => {
+  const collector = new Collector(count, autoAck);
+  queue.subscription.attach(collector);
+  await collector.done;
+  queue.subscription.detach(collector);
+  return collector.received;
+};
+
+test('messages of a queue come from segments as they were, in order, without those that were settled', async () => {
+  const stand = await open(new MemoryDisk());
+  let queue = declare(stand.broker, 'work');
+  const expected: Received[] = [];
+  for (let offset = 0; offset < 1000; offset++) {
+    stand.clock.advance(3);
+    publish(stand, [queue.log!], `message ${offset}`, offset % 10 === 4);
+    if (offset % 10 !== 7) expected.push({ body: `message ${offset}`, offset, timestampMs: stand.clock.now() });
+  }
+  const part = queue.subscription.parts[0]!;
+  for (const { offset } of await collect(queue, 1000)) {
+    if (offset % 10 === 7) stand.broker.ack(part, offset);
+    else stand.broker.requeue(part, offset);
+  }
+  stand.broker.flushAcks();
+  await fillUntil(stand, () => isFolded(queue.log!));
+  assert.ok(queue.log!.entryCount <= 400, `${queue.log!.entryCount} entries`);
+  assert.equal(queue.messageCount, 900);
+  assert.deepEqual(await collect(queue, 900), expected);
+  await stand.broker.close();
+
+  const again = await open(stand.disk);
+  queue = again.broker.vhost('/')!.queue('work')!;
+  const durable = expected.filter(({ offset }) => offset % 10 !== 4);
+  assert.equal(queue.messageCount, durable.length);
+  assert.deepEqual(await collect(queue, durable.length), durable);
+  await again.broker.close();
+});
+
+test('small batches share entries, and each is found by any of its offsets', async () => {
+  const stand = await open(new MemoryDisk());
+  const log = stand.broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() }).partitions[0]!;
+  for (let i = 0; i < 600; i++) produce(log, [`a${i}`, `b${i}`]);
+  await fillUntil(stand, () => isFolded(log));
+  assert.ok(log.entryCount < 60, `${log.entryCount} entries`);
+  const reader = new LogReader(log);
+  for (const offset of [0, 1, 2, 777, 1198, 1199]) {
+    const entry = log.findEntry(offset);
+    while (!reader.locate(entry, offset)) await reader.fill();
+    const { buffer } = reader.chunk;
+    assert.equal(batchBaseOffset(buffer, reader.at), offset - (offset % 2));
+    let last = reader.at;
+    while (last + batchBytes(buffer, last) < reader.entryEnd) last += batchBytes(buffer, last);
+    assert.equal(batchBaseOffset(buffer, last) + batchLastOffsetDelta(buffer, last) + 1, log.entryEndOffset(entry));
+  }
+  await stand.broker.close();
+});
+
+test('a segment goes when nothing in it is wanted, and one that is wanted stays through restarts', async () => {
+  const stand = await open(new MemoryDisk());
+  const segments = async (): Promise<string[]> => {
+    const shard = await new MemoryStorage(stand.disk).subdirectory('shard-0');
+    return (await shard.list()).filter((name) => /^segment-\d+$/.test(name));
+  };
+  const first = declare(stand.broker, 'first');
+  for (let i = 0; i < 100; i++) publish(stand, [first.log!], `first ${i}`.padEnd(kib));
+  await fillUntil(stand, () => isFolded(first.log!));
+  await stand.broker.close();
+  const before = await segments();
+  assert.ok(before.length > 0);
+
+  const again = await open(stand.disk);
+  assert.deepEqual(await segments(), before);
+  const queue = again.broker.vhost('/')!.queue('first')!;
+  const received = await collect(queue, 100, true);
+  assert.deepEqual(
+    received.map(({ body }) => body.trim()),
+    Array.from({ length: 100 }, (_, i) => `first ${i}`),
+  );
+  again.broker.flushAcks();
+  const { log } = again.broker.shards[0]!;
+  await fillUntil(again, () => log.liveSegments.length === 0 && !log.wantsCheckpoint, true);
+  await again.broker.close();
+  const { broker } = await open(stand.disk);
+  assert.deepEqual(await segments(), []);
+  assert.equal(broker.vhost('/')!.queue('first')!.messageCount, 0);
+  await broker.close();
+});
+
+test('a fold that fails leaves everything where it was and is tried again', async () => {
+  let faulty: FaultyStorage | undefined;
+  const stand = await open(new MemoryDisk(), (storage) => {
+    faulty = new FaultyStorage(storage);
+    return faulty;
+  });
+  const queue = declare(stand.broker, 'work');
+  for (let i = 0; i < 100; i++) publish(stand, [queue.log!], `message ${i}`.padEnd(kib));
+  faulty!.inject({ operation: 'write', name: /^segment-/, nth: 1, effect: 'short', code: 'ENOSPC' });
+  await fillUntil(stand, () => stand.failures.length > 0);
+  assert.ok(!isFolded(queue.log!));
+  assert.equal(queue.messageCount, 100);
+  stand.clock.advance(10_000);
+  await fillUntil(stand, () => isFolded(queue.log!));
+  assert.equal((await collect(queue, 100)).at(-1)!.body.trim(), 'message 99');
+  await stand.broker.close();
+});

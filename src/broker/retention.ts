@@ -1,0 +1,75 @@
+/**
+ * Retention of topics: messages that are older than a topic keeps them, or more than it keeps, are given back from its start. It
+ * deletes whole entries (a batch, what was published together, or some 64 KiB of what was folded) and looks at every topic once
+ * per interval. Deleting is moving the start of the log, as a commit; the space comes back when nothing else needs it.
+ */
+import type { Clock } from '../core/clock.ts';
+import type { Log } from '../log/log.ts';
+import type { Topic } from './topic.ts';
+
+export interface RetentionPolicy {
+  /** Messages are kept this long; Infinity: forever. */
+  readonly ageMs: number;
+  /** Most bytes of a partition; Infinity: any. */
+  readonly sizeBytes: number;
+}
+
+export interface RetentionOptions {
+  readonly topics: () => Iterable<Topic>;
+  readonly policyOf: (topic: Topic) => RetentionPolicy;
+  readonly clock: Clock;
+  readonly checkIntervalMs: number;
+  readonly onFailed: (error: Error) => void;
+}
+
+export class Retention {
+  readonly #options: RetentionOptions;
+  #timer: { cancel(): void } | undefined;
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { clock, checkIntervalMs, onFailed } = this.#options;
+    this.#timer = clock.after(checkIntervalMs, () => {
+      this.start();
+      try {
+        this.#sweep();
+      } catch (error) {
+        onFailed(error as Error);
+      }
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #sweep(): void {
+    const { topics, policyOf, clock } = this.#options;
+    const nowMs = clock.now();
+    for (const topic of topics()) {
+      const { ageMs, sizeBytes } = policyOf(topic);
+      for (const log of topic.partitions) {
+        const start = startToKeep(log, nowMs - ageMs, sizeBytes);
+        if (start > log.startOffset) log.store.moveStart(log, start);
+      }
+    }
+  }
+}
+
+/** The first offset to keep. Entries go from the start on while each is too old or the log too large without it. */
+const startToKeep = (log: Log, oldestMs: number, sizeBytesMax: number): number => {
+  let start = log.startOffset;
+  let sizeBytes = log.sizeBytes;
+  for (let entry = 0; entry < log.entryCount && log.entryEndOffset(entry) <= log.durableEnd; entry++) {
+    sizeBytes -= log.entrySizeBytes(entry);
+    const timestampMs = log.entryTimestamp(entry);
+    // A producer may leave out the time; such records go by size alone.
+    const isYoung = timestampMs < 0 || timestampMs >= oldestMs;
+    if (isYoung && sizeBytes < sizeBytesMax) break;
+    start = log.entryEndOffset(entry);
+  }
+  return start;
+};

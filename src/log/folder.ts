@@ -1,0 +1,213 @@
+/**
+ * Folding: what is still wanted of the oldest stretch of the shard's log is copied into segments, and one commit moves the logs'
+ * entries there; the stretch is then held by nobody. Messages that were settled before are never written again.
+ *
+ *   stretch of the log -> per log, in order of offset: what is live -> segments, synced -> commit -> the entries move
+ *
+ * It runs between other turns of the event loop in small slices. Whatever happens to the logs meanwhile (acks, deletions) is
+ * taken into account when the commit is applied.
+ */
+import type { Clock } from '../core/clock.ts';
+import { recordType } from '../shard/shard.ts';
+import type { LogStretch } from '../shard/shard-log.ts';
+import type { AckSet } from './ack-set.ts';
+import { batchBytes } from './batch-header.ts';
+import {
+  runDistance,
+  runFirstMessage,
+  runFirstOffset,
+  runFlags,
+  runIndex,
+  runPayloadBytes,
+  runTransient,
+} from './block.ts';
+import { foldRecordBytes, writeFoldRecord } from './folded-segments.ts';
+import { builtInSubscription, type Log } from './log.ts';
+import type { LogStore } from './log-store.ts';
+import { SegmentOutput } from './segment-output.ts';
+
+/** A log with more than this in one fold gets a segment of its own. */
+const ownSegmentBytes = 4 * 1024 * 1024;
+/** What one slice may copy; a message counts as some bytes more than it has. */
+const sliceBytes = 512 * 1024;
+const messageCostBytes = 50;
+const retryMs = 1_000;
+
+export interface FolderOptions {
+  readonly store: LogStore;
+  readonly clock: Clock;
+  /** A fold could not be made; it is tried again. */
+  readonly onFailed: (error: Error) => void;
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export class Folder {
+  readonly #options: FolderOptions;
+  #running: Promise<void> | undefined;
+  /** After a failure, until it is tried again. */
+  #isPaused = false;
+  #isClosed = false;
+
+  constructor(options: FolderOptions) {
+    this.#options = options;
+  }
+
+  /** Begins a fold if the log is full enough and none is under way. */
+  check(): void {
+    const { store, clock, onFailed } = this.#options;
+    if (this.#running !== undefined || this.#isPaused || this.#isClosed) return;
+    const stretch = store.shard.log.foldable;
+    if (stretch === undefined) return;
+    this.#running = new Fold(store, stretch, () => this.#isClosed).run().then(
+      () => {
+        this.#running = undefined;
+      },
+      (error: Error) => {
+        this.#running = undefined;
+        if (this.#isClosed) return;
+        this.#isPaused = true;
+        clock.after(retryMs, () => {
+          this.#isPaused = false;
+          this.check();
+        });
+        onFailed(error);
+      },
+    );
+  }
+
+  /** Resolves when nothing is under way; a fold that was is given up. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#running;
+  }
+}
+
+class Fold {
+  readonly #store: LogStore;
+  readonly #stretch: LogStretch;
+  readonly #isCancelled: () => boolean;
+  #bytes: Buffer = Buffer.alloc(0);
+  #shared: SegmentOutput | undefined;
+  readonly #outputs: SegmentOutput[] = [];
+  #sliceBytesLeft = sliceBytes;
+
+  constructor(store: LogStore, stretch: LogStretch, isCancelled: () => boolean) {
+    this.#store = store;
+    this.#stretch = stretch;
+    this.#isCancelled = isCancelled;
+  }
+
+  async run(): Promise<void> {
+    const { shard } = this.#store;
+    this.#bytes = await shard.log.readStretch(this.#stretch);
+    const ids = await this.#writeSegments().catch(async (error: unknown) => {
+      await this.#abandon();
+      throw error;
+    });
+    if (this.#isCancelled()) await this.#abandon();
+    else this.#commit(ids);
+  }
+
+  /** Ids of the segments, all durable. */
+  async #writeSegments(): Promise<number[]> {
+    for (const log of this.#logsInOrder()) {
+      await this.#foldLog(log);
+      if (this.#isCancelled()) return [];
+    }
+    const ids: number[] = [];
+    for (const output of this.#outputs) ids.push(await output.finish());
+    return ids;
+  }
+
+  #commit(ids: readonly number[]): void {
+    const { shard } = this.#store;
+    const at = shard.beginCommit(recordType.fold, 1, foldRecordBytes(ids.length));
+    writeFoldRecord(shard.log.reservedBuffer, at, this.#stretch.end, ids);
+    shard.endCommit();
+  }
+
+  async #abandon(): Promise<void> {
+    for (const output of this.#outputs) await output.abandon();
+  }
+
+  /** The logs that have something in the stretch. */
+  #logsInOrder(): Log[] {
+    const logs = [...this.#store.logs].filter((log) => log.firstUnfoldedPosition < this.#stretch.end);
+    return logs.sort((left, right) => left.id - right.id);
+  }
+
+  async #foldLog(log: Log): Promise<void> {
+    if (log.deleted || log.firstUnfoldedPosition >= this.#stretch.end) return;
+    const isOwn = this.#exceeds(log, ownSegmentBytes);
+    const output = isOwn ? await this.#newOutput() : (this.#shared ??= await this.#newOutput());
+    let offset = log.firstUnfoldedOffset;
+    while (!log.deleted && !this.#isCancelled()) {
+      const entry = log.findEntry(offset);
+      if (entry < 0 || log.entryPosition(entry) >= this.#stretch.end) return;
+      offset = log.entryEndOffset(entry);
+      if (log.entryIsLive(entry)) this.#copyEntry(log, entry, output);
+      if (this.#sliceBytesLeft <= 0) await this.#endSlice(output);
+    }
+  }
+
+  async #newOutput(): Promise<SegmentOutput> {
+    const output = new SegmentOutput(await this.#store.shard.log.createSegment());
+    this.#outputs.push(output);
+    return output;
+  }
+
+  async #endSlice(output: SegmentOutput): Promise<void> {
+    this.#sliceBytesLeft = sliceBytes;
+    if (output.pendingBytes >= sliceBytes) await output.flush();
+    else await nextTurn();
+  }
+
+  /** True if more than so many bytes of the log lie in the stretch. */
+  #exceeds(log: Log, bytesMax: number): boolean {
+    let sumBytes = 0;
+    let entry = log.findEntry(log.firstUnfoldedOffset);
+    for (; entry < log.entryCount && log.entryPosition(entry) < this.#stretch.end; entry++) {
+      const at = log.entryPosition(entry) - this.#stretch.start;
+      sumBytes += log.entryIsBatch(entry) ? batchBytes(this.#bytes, at) : runPayloadBytes(this.#bytes, at);
+      if (sumBytes > bytesMax) return true;
+    }
+    return false;
+  }
+
+  #copyEntry(log: Log, entry: number, output: SegmentOutput): void {
+    const at = log.entryPosition(entry) - this.#stretch.start;
+    if (log.entryIsBatch(entry)) {
+      output.batch(log.id, this.#bytes, at);
+      this.#sliceBytesLeft -= batchBytes(this.#bytes, at) + messageCostBytes;
+      return;
+    }
+    const end = log.entryEndOffset(entry);
+    const acks = log.deletesOnAck ? log.subscriptions.get(builtInSubscription)! : undefined;
+    let from = nextLive(acks, log.entryFirstOffset(entry));
+    while (from < end) {
+      const to = Math.min(end, acks?.nextSettled(from) ?? end);
+      this.#copyMessages(log, at, from, to, output);
+      from = nextLive(acks, to);
+    }
+  }
+
+  /** Messages [from, to) of the run at `run`. */
+  #copyMessages(log: Log, run: number, from: number, to: number, output: SegmentOutput): void {
+    const buffer = this.#bytes;
+    const pendingBytes = output.pendingBytes;
+    output.messages({
+      logId: log.id,
+      epoch: log.epochAt(from),
+      isTransient: (runFlags(buffer, run) & runTransient) !== 0,
+      buffer,
+      block: run - runDistance(runIndex(buffer, run)),
+      firstMessage: runFirstMessage(buffer, run) + from - runFirstOffset(buffer, run),
+      count: to - from,
+      firstOffset: from,
+    });
+    this.#sliceBytesLeft -= output.pendingBytes - pendingBytes + (to - from) * messageCostBytes;
+  }
+}
+
+const nextLive = (acks: AckSet | undefined, offset: number): number => acks?.nextOpen(offset) ?? offset;

@@ -1,0 +1,49 @@
+/** Reads all frames of a sealed file of the log back for a fold, and checks every one of them: what is damaged is not copied on. */
+import { BrokerError } from '../../core/errors.ts';
+import { alignFrame, type Chain, FrameHeader, frameHeaderBytes } from './frame.ts';
+import type { WalFile } from './wal-file.ts';
+import { walHeaderBytes } from './wal-file.ts';
+import { recoveryReadBytes } from './wal-limits.ts';
+
+/** Frames are checked for about so long before others have their turn. */
+const sliceBytes = 1024 * 1024;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** The file up to the end of its frames. Rejects with BrokerError 'corrupt' that names file and byte, or an error of the system. */
+export const readSealedFile = async (file: WalFile, salt: number): Promise<Buffer> => {
+  const buffer = Buffer.allocUnsafeSlow(file.endOffset);
+  for (let at = 0; at < buffer.length; ) {
+    const bytes = await file.handle!.read(buffer, at, Math.min(recoveryReadBytes, buffer.length - at), at);
+    if (bytes === 0) throw damaged(file, at);
+    at += bytes;
+  }
+  await checkFrames(file, buffer, salt);
+  return buffer;
+};
+
+const checkFrames = async (file: WalFile, buffer: Buffer, salt: number): Promise<void> => {
+  const { frameSequence, previousCrc, epoch } = file.chainStart!;
+  const chain: Chain = { nextSequence: frameSequence, previousCrc, epoch };
+  const header = new FrameHeader();
+  let checkedBytes = 0;
+  for (let at = walHeaderBytes; at < buffer.length; at = alignFrame(at + frameHeaderBytes + header.bodyBytes)) {
+    const isWhole =
+      at + frameHeaderBytes <= buffer.length &&
+      header.parse(buffer, at) &&
+      at + frameHeaderBytes + header.bodyBytes <= buffer.length &&
+      header.continues(chain) &&
+      header.matches(buffer, at, salt);
+    if (!isWhole) throw damaged(file, at);
+    chain.nextSequence++;
+    chain.previousCrc = header.crc;
+    chain.epoch = header.epoch;
+    checkedBytes += frameHeaderBytes + header.bodyBytes;
+    if (checkedBytes < sliceBytes) continue;
+    checkedBytes = 0;
+    await nextTurn();
+  }
+};
+
+const damaged = (file: WalFile, offset: number): BrokerError =>
+  new BrokerError('corrupt', `${file.name} is damaged at byte ${offset}`);
