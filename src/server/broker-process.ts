@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { amqpForm } from '../protocols/amqp/amqp-form.ts';
+import { retentionPolicy } from '../protocols/kafka/topic-config.ts';
 import { DiskStorage } from '../storage/disk-storage.ts';
 import { MemoryStorage } from '../storage/memory-storage.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -209,6 +210,10 @@ class BrokerProcess implements RunningBroker {
         shardCount: config.integer('shards'),
         walBytesMax: config.integer('storage.wal.bytes.max'),
         forms,
+        retention: {
+          policyOf: (topic) => retentionPolicy(topic, settings.kafka),
+          checkIntervalMs: settings.kafka['log.retention.check.interval.ms'],
+        },
         users: new Map([[config.text('amqp.default_user'), config.text('amqp.default_pass')]]),
         loopbackUsers: new Set(config.list('amqp.loopback_users')),
       },

@@ -78,6 +78,8 @@ export class BrokerSupervisor {
         if (opened === undefined) failedEarly = error;
         else this.#onFailed(opened, error);
       },
+      onFoldFailed: (error) =>
+        this.#options.logger.error({ err: error }, 'messages cannot be moved out of the write-ahead log; trying again'),
       onUnreadable: (batch) =>
         this.#options.logger.warn(batch, 'a batch cannot be opened: readers of other protocols pass over it'),
     });

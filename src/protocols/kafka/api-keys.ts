@@ -24,6 +24,7 @@ export const ApiKey = {
   ApiVersions: 18,
   CreateTopics: 19,
   DeleteTopics: 20,
+  DeleteRecords: 21,
   InitProducerId: 22,
   OffsetForLeaderEpoch: 23,
   AddPartitionsToTxn: 24,
@@ -31,7 +32,9 @@ export const ApiKey = {
   EndTxn: 26,
   TxnOffsetCommit: 28,
   DescribeConfigs: 32,
+  AlterConfigs: 33,
   DeleteGroups: 42,
+  IncrementalAlterConfigs: 44,
   DescribeCluster: 60,
 } as const;
 
@@ -81,6 +84,7 @@ export const KNOWN_APIS: readonly ApiSupport[] = [
   api('ApiVersions', 0, 4, 3),
   api('CreateTopics', 2, 7, 5),
   api('DeleteTopics', 1, 6, 4),
+  api('DeleteRecords', 0, 2, 2),
   api('InitProducerId', 0, 5, 2),
   api('OffsetForLeaderEpoch', 2, 4, 4),
   hidden('AddPartitionsToTxn', 0, 5, 3),
@@ -88,7 +92,9 @@ export const KNOWN_APIS: readonly ApiSupport[] = [
   hidden('EndTxn', 0, 5, 3),
   hidden('TxnOffsetCommit', 0, 5, 3),
   api('DescribeConfigs', 1, 4, 4),
+  api('AlterConfigs', 0, 2, 2),
   api('DeleteGroups', 0, 2, 2),
+  api('IncrementalAlterConfigs', 0, 1, 1),
   api('DescribeCluster', 0, 2, 0),
 ];
 

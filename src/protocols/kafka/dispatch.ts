@@ -6,9 +6,11 @@ import type { Reader } from '../../wire/cursor.ts';
 import type { Writer } from '../../wire/writer.ts';
 import type { ApiName } from './api-keys.ts';
 import { codecs } from './generated/codecs.ts';
+import { handleAlterConfigs, handleIncrementalAlterConfigs } from './handlers/alter-configs.ts';
 import { handleApiVersions } from './handlers/api-versions.ts';
 import { handleCreateTopics } from './handlers/create-topics.ts';
 import { handleDeleteGroups } from './handlers/delete-groups.ts';
+import { handleDeleteRecords } from './handlers/delete-records.ts';
 import { handleDeleteTopics } from './handlers/delete-topics.ts';
 import { handleDescribeCluster } from './handlers/describe-cluster.ts';
 import { handleDescribeConfigs } from './handlers/describe-configs.ts';
@@ -89,6 +91,7 @@ export const apiHandlers: Readonly<Record<ApiName, ApiHandler>> = {
   ApiVersions: now(codecs.ApiVersions, handleApiVersions),
   CreateTopics: now(codecs.CreateTopics, handleCreateTopics),
   DeleteTopics: now(codecs.DeleteTopics, handleDeleteTopics),
+  DeleteRecords: now(codecs.DeleteRecords, handleDeleteRecords),
   InitProducerId: now(codecs.InitProducerId, handleInitProducerId),
   OffsetForLeaderEpoch: now(codecs.OffsetForLeaderEpoch, handleOffsetForLeaderEpoch),
   AddPartitionsToTxn: now(codecs.AddPartitionsToTxn, handleAddPartitionsToTxn),
@@ -96,6 +99,8 @@ export const apiHandlers: Readonly<Record<ApiName, ApiHandler>> = {
   EndTxn: now(codecs.EndTxn, handleEndTxn),
   TxnOffsetCommit: now(codecs.TxnOffsetCommit, handleTxnOffsetCommit),
   DescribeConfigs: now(codecs.DescribeConfigs, handleDescribeConfigs),
+  AlterConfigs: now(codecs.AlterConfigs, handleAlterConfigs),
   DeleteGroups: now(codecs.DeleteGroups, handleDeleteGroups),
+  IncrementalAlterConfigs: now(codecs.IncrementalAlterConfigs, handleIncrementalAlterConfigs),
   DescribeCluster: now(codecs.DescribeCluster, handleDescribeCluster),
 };

@@ -89,6 +89,24 @@ export const kafkaSettingTable = [
     'How far a producer timestamp may lie in the future, for topics without message.timestamp.after.max.ms.',
   ),
   entry(
+    'log.retention.ms',
+    long(-1),
+    604_800_000,
+    'How long topics without retention.ms keep their messages; -1: forever.',
+  ),
+  entry(
+    'log.retention.bytes',
+    long(-1),
+    -1,
+    'How much a partition of a topic without retention.bytes keeps; -1: any amount.',
+  ),
+  entry(
+    'log.retention.check.interval.ms',
+    long(1),
+    300_000,
+    'How often topics are looked through for what they no longer keep.',
+  ),
+  entry(
     'group.initial.rebalance.delay.ms',
     integer(0),
     3000,

@@ -1,16 +1,7 @@
-/** Leader epochs of a log: which one an offset was written under, and where one ends. */
+/** Where a leader epoch of a log ends. */
 import type { Log } from '../../log/log.ts';
 
 export const noEpoch = -1;
-
-/** Epoch of the record at `offset`, or of the one that would come there. */
-export const epochAt = (log: Log, offset: number): number => {
-  if (offset >= log.endOffset) return log.leaderEpoch;
-  const { epochs } = log;
-  let found = epochs[0] ?? log.leaderEpoch;
-  for (let i = 0; i < epochs.length && epochs[i + 1]! <= offset; i += 2) found = epochs[i]!;
-  return found;
-};
 
 export interface EpochEnd {
   readonly epoch: number;

@@ -9,7 +9,7 @@ import { LogReader } from '../../log/log-reader.ts';
 import type { Chunk } from '../../shard/shard-log.ts';
 import { ErrorCode } from './error-codes.ts';
 import type { FetchPartition, PartitionDataInput } from './generated/fetch.ts';
-import { type EpochEnd, epochAt, epochEnd } from './leader-epochs.ts';
+import { type EpochEnd, epochEnd } from './leader-epochs.ts';
 import { checkLeaderEpoch } from './partition-checks.ts';
 import { renderRun } from './render-block.ts';
 import type { KafkaServices } from './request-context.ts';
@@ -85,7 +85,7 @@ export class PartitionFetch {
         : renderRun(chunk.buffer, at, {
             forms: broker.forms,
             topicName: this.#topicName,
-            leaderEpoch: epochAt(log, log.entryFirstOffset(entry)),
+            leaderEpoch: log.epochAt(log.entryFirstOffset(entry)),
           });
       if (!takesAny && this.sizeBytes + piece.length > bytesMax) return 'end';
       if (isBatch && pins[pins.length - 1] !== chunk) {

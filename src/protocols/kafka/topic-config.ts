@@ -3,6 +3,7 @@
  * are kept and shown because tools set them, and `refused` ones may only have their default, because accepting another value
  * would promise what does not happen.
  */
+import type { RetentionPolicy } from '../../broker/retention.ts';
 import type { Topic } from '../../broker/topic.ts';
 import { limits } from '../../core/limits.ts';
 import { type KafkaSettingName, type KafkaSettings, settingText, unbounded } from './kafka-settings.ts';
@@ -68,10 +69,15 @@ export const topicConfigTable: readonly TopicConfig[] = [
     min: 0,
     documentation: 'How far a producer timestamp may lie in the future.',
   },
-  stored('cleanup.policy', 'list', 'delete', 'Nothing is deleted by age, size or key yet.', {
+  {
+    name: 'cleanup.policy',
+    list: 'effective',
+    type: 'list',
+    default: 'delete',
     synonym: 'log.cleanup.policy',
     choices: ['compact', 'delete', 'compact,delete', 'delete,compact', ''],
-  }),
+    documentation: 'Without delete in it nothing is deleted by age or size. Nothing is compacted by key yet.',
+  },
   stored('compression.type', 'string', 'producer', 'Batches keep the compression of their producer.', {
     synonym: 'compression.type',
     choices: ['uncompressed', 'zstd', 'lz4', 'snappy', 'gzip', 'producer'],
@@ -123,11 +129,23 @@ export const topicConfigTable: readonly TopicConfig[] = [
     brokerSetting: 'min.insync.replicas',
   },
   stored('preallocate', 'boolean', 'false', 'A topic has no files of its own.', { synonym: 'log.preallocate' }),
-  stored('retention.bytes', 'long', '-1', 'Nothing is deleted by size yet.', { synonym: 'log.retention.bytes' }),
-  stored('retention.ms', 'long', '604800000', 'Nothing is deleted by age yet.', {
-    synonym: 'log.retention.ms',
+  {
+    name: 'retention.bytes',
+    list: 'effective',
+    type: 'long',
+    default: '-1',
+    brokerSetting: 'log.retention.bytes',
+    documentation: 'Most bytes of a partition; -1: any amount.',
+  },
+  {
+    name: 'retention.ms',
+    list: 'effective',
+    type: 'long',
+    default: '604800000',
+    brokerSetting: 'log.retention.ms',
     min: -1,
-  }),
+    documentation: 'How long messages are kept; -1: forever.',
+  },
   stored('segment.bytes', 'int', '1073741824', 'A topic has no files of its own.', {
     synonym: 'log.segment.bytes',
     min: 1_048_576,
@@ -163,7 +181,9 @@ function refused(name: string, documentation: string): TopicConfig {
   return { name, list: 'refused', type: 'boolean', default: 'false', documentation };
 }
 
-const byName = new Map(topicConfigTable.map((config) => [config.name, config]));
+const byName: ReadonlyMap<string, TopicConfig> = new Map(topicConfigTable.map((config) => [config.name, config]));
+
+export const findTopicConfig = (name: string): TopicConfig | undefined => byName.get(name);
 
 /** Its value when the topic does not set it. */
 export const topicConfigDefault = (config: TopicConfig, settings: KafkaSettings): string =>
@@ -203,6 +223,23 @@ const checkNumber = (config: TopicConfig, text: string, invalid: (reason: string
   if (config.min !== undefined && number < config.min) return invalid(`Value must be at least ${config.min}`);
   if (config.max !== undefined && number > config.max) return invalid(`Value must be no more than ${config.max}`);
   return undefined;
+};
+
+/** How long and how much the topic keeps, and whether records may be deleted at all. */
+export const retentionPolicy = (
+  topic: Topic,
+  settings: KafkaSettings,
+): RetentionPolicy & { readonly deletes: boolean } => {
+  const limit = (name: string, setting: KafkaSettingName): number => {
+    const value = Number(topic.config.get(name) ?? settings[setting]);
+    return value < 0 ? Number.POSITIVE_INFINITY : value;
+  };
+  const deletes = (topic.config.get('cleanup.policy') ?? 'delete').includes('delete');
+  return {
+    deletes,
+    ageMs: deletes ? limit('retention.ms', 'log.retention.ms') : Number.POSITIVE_INFINITY,
+    sizeBytes: deletes ? limit('retention.bytes', 'log.retention.bytes') : Number.POSITIVE_INFINITY,
+  };
 };
 
 /** What Produce needs to know of a topic, parsed once. */

@@ -34,7 +34,8 @@ export class TopicDirectory {
   readonly #broker: Broker;
   readonly #vhost: VirtualHost;
   readonly #settings: KafkaSettings;
-  readonly #rules = new WeakMap<Topic, TopicRules>();
+  /** By the map of its configs, which is another one after a change. */
+  readonly #rules = new WeakMap<Topic['config'], TopicRules>();
 
   constructor(broker: Broker, settings: KafkaSettings) {
     this.#broker = broker;
@@ -73,10 +74,10 @@ export class TopicDirectory {
   }
 
   rules(topic: Topic): TopicRules {
-    let rules = this.#rules.get(topic);
+    let rules = this.#rules.get(topic.config);
     if (rules === undefined) {
       rules = topicRules(topic, this.#settings);
-      this.#rules.set(topic, rules);
+      this.#rules.set(topic.config, rules);
     }
     return rules;
   }

@@ -16,6 +16,7 @@ import * as SaslHandshake from './sasl-handshake.ts';
 import * as ApiVersions from './api-versions.ts';
 import * as CreateTopics from './create-topics.ts';
 import * as DeleteTopics from './delete-topics.ts';
+import * as DeleteRecords from './delete-records.ts';
 import * as InitProducerId from './init-producer-id.ts';
 import * as OffsetForLeaderEpoch from './offset-for-leader-epoch.ts';
 import * as AddPartitionsToTxn from './add-partitions-to-txn.ts';
@@ -23,7 +24,9 @@ import * as AddOffsetsToTxn from './add-offsets-to-txn.ts';
 import * as EndTxn from './end-txn.ts';
 import * as TxnOffsetCommit from './txn-offset-commit.ts';
 import * as DescribeConfigs from './describe-configs.ts';
+import * as AlterConfigs from './alter-configs.ts';
 import * as DeleteGroups from './delete-groups.ts';
+import * as IncrementalAlterConfigs from './incremental-alter-configs.ts';
 import * as DescribeCluster from './describe-cluster.ts';
 
 export const codecs = {
@@ -146,6 +149,13 @@ export const codecs = {
     decodeResponse: DeleteTopics.decodeDeleteTopicsResponse,
     encodeResponse: DeleteTopics.encodeDeleteTopicsResponse,
   },
+  DeleteRecords: {
+    key: 21, versionMin: 0, versionMax: 2, flexibleFrom: 2,
+    decodeRequest: DeleteRecords.decodeDeleteRecordsRequest,
+    encodeRequest: DeleteRecords.encodeDeleteRecordsRequest,
+    decodeResponse: DeleteRecords.decodeDeleteRecordsResponse,
+    encodeResponse: DeleteRecords.encodeDeleteRecordsResponse,
+  },
   InitProducerId: {
     key: 22, versionMin: 0, versionMax: 5, flexibleFrom: 2,
     decodeRequest: InitProducerId.decodeInitProducerIdRequest,
@@ -195,12 +205,26 @@ export const codecs = {
     decodeResponse: DescribeConfigs.decodeDescribeConfigsResponse,
     encodeResponse: DescribeConfigs.encodeDescribeConfigsResponse,
   },
+  AlterConfigs: {
+    key: 33, versionMin: 0, versionMax: 2, flexibleFrom: 2,
+    decodeRequest: AlterConfigs.decodeAlterConfigsRequest,
+    encodeRequest: AlterConfigs.encodeAlterConfigsRequest,
+    decodeResponse: AlterConfigs.decodeAlterConfigsResponse,
+    encodeResponse: AlterConfigs.encodeAlterConfigsResponse,
+  },
   DeleteGroups: {
     key: 42, versionMin: 0, versionMax: 2, flexibleFrom: 2,
     decodeRequest: DeleteGroups.decodeDeleteGroupsRequest,
     encodeRequest: DeleteGroups.encodeDeleteGroupsRequest,
     decodeResponse: DeleteGroups.decodeDeleteGroupsResponse,
     encodeResponse: DeleteGroups.encodeDeleteGroupsResponse,
+  },
+  IncrementalAlterConfigs: {
+    key: 44, versionMin: 0, versionMax: 1, flexibleFrom: 1,
+    decodeRequest: IncrementalAlterConfigs.decodeIncrementalAlterConfigsRequest,
+    encodeRequest: IncrementalAlterConfigs.encodeIncrementalAlterConfigsRequest,
+    decodeResponse: IncrementalAlterConfigs.decodeIncrementalAlterConfigsResponse,
+    encodeResponse: IncrementalAlterConfigs.encodeIncrementalAlterConfigsResponse,
   },
   DescribeCluster: {
     key: 60, versionMin: 0, versionMax: 2, flexibleFrom: 0,

@@ -13,7 +13,7 @@ import { configSource, configType, topicConfigDefault, topicConfigTable } from '
 import { topicNameProblem } from '../topic-directory.ts';
 
 /** Numbers of the protocol. */
-const resourceType = { topic: 2, broker: 4, brokerLogger: 8, clientMetrics: 16, group: 32 } as const;
+export const resourceType = { topic: 2, broker: 4, brokerLogger: 8, clientMetrics: 16, group: 32 } as const;
 
 type ConfigEntry = DescribeConfigsResourceResultInput & { readonly configSource: number };
 type Synonym = DescribeConfigsResourceResultInput['synonyms'][number];

@@ -10,7 +10,6 @@ import type {
   ListOffsetsRequest,
   ListOffsetsResponseInput,
 } from '../generated/list-offsets.ts';
-import { epochAt } from '../leader-epochs.ts';
 import { checkLeaderEpoch } from '../partition-checks.ts';
 import type { KafkaServices, RequestContext } from '../request-context.ts';
 import { type FoundRecord, findByTimestamp, findNewest } from '../timestamp-search.ts';
@@ -70,7 +69,7 @@ const found = (
   errorCode: ErrorCode.NONE,
   timestamp,
   offset,
-  leaderEpoch: offset === noOffset ? -1 : epochAt(log, offset),
+  leaderEpoch: offset === noOffset ? -1 : log.epochAt(offset),
 });
 
 /** Undefined: records must be looked at. */
