@@ -5,7 +5,7 @@ import { cycles, forEachSeed } from '../model/dice.ts';
 import { checkAmqpLoss } from './amqp-loss.ts';
 
 for (const { shardCount, count } of [
-  { shardCount: 1, count: 4 },
+  { shardCount: 1, count: 5 },
   { shardCount: 3, count: 2 },
 ]) {
   const name = `nothing confirmed is lost and nothing settled comes back (shards: ${shardCount})`;

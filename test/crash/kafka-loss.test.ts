@@ -5,7 +5,7 @@ import { cycles, forEachSeed } from '../model/dice.ts';
 import { checkKafkaLoss } from './kafka-loss.ts';
 
 for (const { shardCount, count } of [
-  { shardCount: 1, count: 4 },
+  { shardCount: 1, count: 5 },
   { shardCount: 3, count: 2 },
 ]) {
   const name = `nothing acknowledged is lost or doubled, nothing committed goes back (shards: ${shardCount})`;
