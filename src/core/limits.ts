@@ -19,6 +19,10 @@ export const limits = {
   arenaBytes: 64 * 1024 * 1024,
   /** One read of the write-ahead log for readers behind the arena. */
   readAheadBytes: 1024 * 1024,
+  /** The least of it, for a reader that jumps. */
+  readAheadMinBytes: 32 * 1024,
+  /** What the consumers of queues of one shard hold of it together; beyond that each holds the least. */
+  readAheadBudgetBytes: 64 * 1024 * 1024,
   /** One message or batch, whatever the protocol. */
   messageBytesMax: 32 * 1024 * 1024,
   /** Decompressed size of one Kafka batch that another protocol reads. */

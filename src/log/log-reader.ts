@@ -5,14 +5,20 @@
  * never allocate, and the caller decides what to do meanwhile.
  */
 import type { Position } from '../core/ids.ts';
+import { limits } from '../core/limits.ts';
 import type { Chunk } from '../shard/shard-log.ts';
 import { batchBaseOffset, batchBytes, batchHeaderBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { blockBytes, runBytes, runDistance, runIndex } from './block.ts';
 import type { Log } from './log.ts';
+import type { ReadAhead } from './read-ahead.ts';
 
 export class LogReader {
   readonly log: Log;
+  readonly #readAhead: ReadAhead | undefined;
   #cold: Chunk | undefined;
+  /** Where the last piece that was read in lies. */
+  #lastStart = 0;
+  #lastBytes = 0;
   #missPosition = 0;
   #missBytes = 0;
 
@@ -24,8 +30,10 @@ export class LogReader {
   /** End of the block, or of the last batch of the entry, which has several in a segment. */
   entryEnd = 0;
 
-  constructor(log: Log) {
+  /** @param readAhead for a reader that lives long: release() it when nobody reads */
+  constructor(log: Log, readAhead?: ReadAhead) {
     this.log = log;
+    this.#readAhead = readAhead;
   }
 
   /**
@@ -75,12 +83,28 @@ export class LogReader {
 
   /** Reads what the last locate() missed. */
   async fill(): Promise<void> {
-    this.#cold = await this.log.store.shard.log.load(this.#missPosition as Position, this.#missBytes);
+    const aheadBytes = this.#readAhead?.nextBytes(this.#lastBytes, this.#isSequential());
+    const position = this.#missPosition as Position;
+    const chunk = await this.log.store.shard.log.load(position, this.#missBytes, aheadBytes);
+    this.#hold(chunk);
+    this.#lastStart = chunk.basePosition;
+    this.#lastBytes = chunk.buffer.length;
   }
 
   /** Lets go of the read-ahead. */
   release(): void {
-    this.#cold = undefined;
+    this.#hold(undefined);
+  }
+
+  #hold(chunk: Chunk | undefined): void {
+    this.#readAhead?.changed((chunk?.buffer.length ?? 0) - (this.#cold?.buffer.length ?? 0));
+    this.#cold = chunk;
+  }
+
+  /** What was missed lies close behind what was read last. */
+  #isSequential(): boolean {
+    const distance = this.#missPosition - this.#lastStart;
+    return this.#lastBytes > 0 && distance >= 0 && distance < this.#lastBytes + limits.readAheadBytes;
   }
 
   #chunkWith(position: Position, lengthBytes: number): Chunk | undefined {
@@ -90,6 +114,8 @@ export class LogReader {
     if (chunk === undefined) {
       this.#missPosition = position;
       this.#missBytes = lengthBytes;
+    } else if (cold !== undefined) {
+      this.release();
     }
     return chunk;
   }

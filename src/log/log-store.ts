@@ -40,6 +40,7 @@ import {
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
 import { builtInSubscription, Log, LogEntry } from './log.ts';
 import type { ProducersSnapshot } from './producers.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { Visibility } from './visibility.ts';
 
 /** Before a batch in its record: u32 log id, u32 zero, f64 time of the append. */
@@ -78,6 +79,7 @@ export class LogStore implements StateOwner, Rider {
   ];
   readonly wantsHeld = true;
   readonly shard: Shard;
+  readonly readAhead = new ReadAhead();
   readonly #logs = new Map<number, Log>();
   readonly #folded: FoldedSegments;
   readonly #visibility = new Visibility();

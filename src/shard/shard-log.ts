@@ -103,8 +103,11 @@ export interface ShardLog {
    * brought in are searched, for one that holds all of [position, position + lengthBytes). Pin it across reserve().
    */
   chunkAt(position: Position, lengthBytes?: number): Chunk | undefined;
-  /** Reads [position, position + lengthBytes) or more (read-ahead) from storage. Only for durable positions. */
-  load(position: Position, lengthBytes: number): Promise<Chunk>;
+  /**
+   * Reads [position, position + lengthBytes) from storage, and around it about `aheadBytes` (as much as is good for a sequential
+   * reader if absent). Only for durable positions.
+   */
+  load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk>;
 
   /** Called once per group with the new durablePosition. */
   onDurable: (durablePosition: Position) => void;

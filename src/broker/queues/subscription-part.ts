@@ -89,7 +89,7 @@ export class SubscriptionPart {
     this.log = options.log;
     this.subscriptionId = options.subscriptionId;
     this.acks = options.acks;
-    this.#reader = new LogReader(options.log);
+    this.#reader = new LogReader(options.log, options.log.store.readAhead);
     this.delivery = new Delivery(this, options.forms);
   }
 

@@ -129,7 +129,10 @@ export class Subscription implements LogWatcher, Pumpable {
   cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
-    for (const part of this.parts) part.log.unwatch(this);
+    for (const part of this.parts) {
+      part.log.unwatch(this);
+      part.idle();
+    }
     for (const sink of this.#sinks.splice(0)) sink.onCancelled();
     for (const { callback } of this.#gets.splice(0)) callback(undefined);
   }
@@ -205,6 +208,9 @@ export class Subscription implements LogWatcher, Pumpable {
       return;
     }
     this.#serveGets();
+    if (this.#cancelled || (this.#sinks.length === 0 && this.#gets.length === 0)) {
+      for (const part of this.parts) part.idle();
+    }
     this.#options.loop.schedule(this);
   }
 }

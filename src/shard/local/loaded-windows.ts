@@ -1,12 +1,12 @@
 /**
- * Pieces of the log read back from its files, for readers behind the arena. Windows lie on a grid of `readAheadBytes`, so
- * that readers near one another share them, and concurrent loads of one window share the read. The most recently used
- * `loadedWindowsMax` are kept. Their memory is never reused, only dropped: whoever still holds a view keeps it alive.
+ * Pieces of the log read back from its files, for readers behind the arena. Windows lie on a grid of the bytes to read ahead,
+ * so that readers near one another share them, and concurrent loads of one window share the read. The most recently used are
+ * kept, up to `loadedBytesMax` together. Their memory is never reused, only dropped: whoever still holds a view keeps it alive.
  */
 import type { Position } from '../../core/ids.ts';
 import type { StorageFile } from '../../storage/storage.ts';
 import type { Chunk } from '../shard-log.ts';
-import { loadedWindowsMax } from './wal-limits.ts';
+import { loadedBytesMax } from './wal-limits.ts';
 
 class LoadedWindow implements Chunk {
   readonly buffer: Buffer;
@@ -36,6 +36,8 @@ export interface LoadRequest {
   readonly lengthBytes: number;
   /** Nothing is read from here on: it is not durable, or not part of the log. */
   readonly limitOffset: number;
+  /** Size of the window; that of all if absent. */
+  readonly aheadBytes: number | undefined;
   /**
    * Called with what was read from `offset` of the file on, readBytes of it (fewer than the buffer holds at the end of the
    * file). Throws if these are not the bytes that were written: nothing of the window is handed out then.
@@ -47,6 +49,7 @@ export class LoadedWindows {
   readonly #readAheadBytes: number;
   /** Most recently used first. */
   readonly #windows: LoadedWindow[] = [];
+  #keptBytes = 0;
   /** Reads under way. */
   readonly #loading = new Set<{ readonly start: number; readonly end: number; readonly result: Promise<Chunk> }>();
 
@@ -77,9 +80,10 @@ export class LoadedWindows {
     const { filePosition, offset, lengthBytes, limitOffset } = request;
     const cached = this.find(filePosition + offset, lengthBytes);
     if (cached !== undefined) return Promise.resolve(cached);
-    const gridStart = offset - (offset % this.#readAheadBytes);
+    const aheadBytes = Math.min(request.aheadBytes ?? this.#readAheadBytes, this.#readAheadBytes);
+    const gridStart = offset - (offset % aheadBytes);
     const start = filePosition + gridStart;
-    const end = filePosition + Math.min(limitOffset, Math.max(gridStart + this.#readAheadBytes, offset + lengthBytes));
+    const end = filePosition + Math.min(limitOffset, Math.max(gridStart + aheadBytes, offset + lengthBytes));
     for (const loading of this.#loading) {
       if (loading.start <= start && loading.end >= filePosition + offset + lengthBytes) return loading.result;
     }
@@ -97,6 +101,7 @@ export class LoadedWindows {
   drop(start: number, end: number): void {
     const kept = this.#windows.filter(({ basePosition }) => basePosition < start || basePosition >= end);
     this.#windows.splice(0, this.#windows.length, ...kept);
+    this.#keptBytes = kept.reduce((bytes, { buffer }) => bytes + buffer.length, 0);
   }
 
   async #read({ handle, filePosition, verify }: LoadRequest, start: number, end: number): Promise<Chunk> {
@@ -108,9 +113,12 @@ export class LoadedWindows {
     const window = new LoadedWindow(buffer, start);
     // A shorter window of the same place, read when less of it was durable, is of no more use.
     const outdated = this.#windows.findIndex((each) => each.basePosition === start);
-    if (outdated >= 0) this.#windows.splice(outdated, 1);
+    if (outdated >= 0) this.#keptBytes -= this.#windows.splice(outdated, 1)[0]!.buffer.length;
     this.#windows.unshift(window);
-    if (this.#windows.length > loadedWindowsMax) this.#windows.pop();
+    this.#keptBytes += buffer.length;
+    while (this.#keptBytes > loadedBytesMax && this.#windows.length > 1) {
+      this.#keptBytes -= this.#windows.pop()!.buffer.length;
+    }
     return window;
   }
 }

@@ -196,9 +196,9 @@ export class LocalLog implements ShardLog {
     return this.#windows.find(position, lengthBytes);
   }
 
-  async load(position: Position, lengthBytes: number): Promise<Chunk> {
+  async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     if (this.#state === 'closed') throw new BrokerError('closing', 'the log is closed');
-    if (isSegmentPosition(position)) return this.#loadFromSegment(position, lengthBytes);
+    if (isSegmentPosition(position)) return this.#loadFromSegment(position, lengthBytes, aheadBytes);
     const file = this.#files.fileAt(position);
     const handle = file?.handle;
     if (file === undefined || handle === undefined) {
@@ -211,7 +211,7 @@ export class LocalLog implements ShardLog {
       throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
     this.#files.beginRead(file);
     try {
-      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, limitOffset });
+      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, limitOffset, aheadBytes });
     } catch (error) {
       throw operatingError(error);
     } finally {
@@ -219,9 +219,9 @@ export class LocalLog implements ShardLog {
     }
   }
 
-  async #loadFromSegment(position: Position, lengthBytes: number): Promise<Chunk> {
+  async #loadFromSegment(position: Position, lengthBytes: number, aheadBytes: number | undefined): Promise<Chunk> {
     try {
-      return await this.#segments.load(position, lengthBytes);
+      return await this.#segments.load(position, lengthBytes, aheadBytes);
     } catch (error) {
       throw operatingError(error);
     }

@@ -20,7 +20,7 @@ import {
   testReadAheadBytes,
   writeSegment,
 } from './segment-test-data.ts';
-import { segmentHandlesMax } from './wal-limits.ts';
+import { loadedBytesMax, segmentHandlesMax } from './wal-limits.ts';
 
 const openFileCount = (storage: FaultyStorage): number =>
   storage.trace.filter((step) => step.startsWith('open ')).length -
@@ -214,11 +214,13 @@ describe('reads', () => {
     const storage = new FaultyStorage(memory);
     const files = await openSegments(storage);
     const count = segmentHandlesMax + 40;
+    // So large that what was read first is not in memory any more in the end.
+    const sizeBytes = Math.ceil((1.2 * loadedBytesMax) / count);
     const ids: number[] = [];
-    for (let seed = 0; seed < count; seed++) ids.push(await writeSegment(files, seed, 500));
+    for (let seed = 0; seed < count; seed++) ids.push(await writeSegment(files, seed, sizeBytes));
     const bases = ids.map((id) => files.adopt(id, 0).basePosition);
     const read = async (seed: number): Promise<void> => {
-      assertChunk(await files.load(bases[seed]!, 500), bases[seed]!, testData(seed, 500));
+      assertChunk(await files.load(bases[seed]!, sizeBytes), bases[seed]!, testData(seed, sizeBytes));
     };
     const opensOf = (seed: number): number =>
       storage.trace.filter((step) => step === `open ${segmentFileName(ids[seed]!)}`).length;

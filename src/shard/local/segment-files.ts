@@ -209,7 +209,7 @@ export class SegmentFiles {
    * 'corrupt' if any of the pages read is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
    * with the error of the system.
    */
-  async load(position: number, lengthBytes: number): Promise<Chunk> {
+  async load(position: number, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     this.#assertOpen();
     const segment = this.#segmentAt(position);
     if (segment === undefined) throw new BrokerError('not-found', `position ${position} is no longer in the log`);
@@ -228,6 +228,7 @@ export class SegmentFiles {
         offset,
         lengthBytes: pagesEnd - offset,
         limitOffset: dataBytes,
+        aheadBytes: aheadBytes === undefined ? undefined : roundUp(aheadBytes, segmentPageBytes),
         verify: (buffer, readBytes, readOffset) => assertPages(segment, buffer, readBytes, readOffset),
       }),
     );

@@ -17,8 +17,8 @@ export const zeroStepBytes = 1024 * 1024;
 export const zeroSyncBytes = 8 * 1024 * 1024;
 /** Prepared files kept in stock; further reclaimed files are removed. */
 export const spareFilesMax = 2;
-/** Read-ahead windows kept for readers behind the arena. */
-export const loadedWindowsMax = 16;
+/** Bytes of read-ahead windows kept for readers behind the arena, of the log and of its segments each. */
+export const loadedBytesMax = 16 * 1024 * 1024;
 /** A checkpoint is wanted after so many files' worth of commits, even if it frees nothing. */
 export const checkpointEveryFiles = 4;
 /** After a failed checkpoint. */
