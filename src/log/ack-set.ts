@@ -9,8 +9,6 @@ export class AckSet {
   #floor: number;
   /** Settled ranges above the floor, [from, to) pairwise, ascending, with a gap before each. */
   readonly #ranges: number[] = [];
-  /** Offsets in #ranges. */
-  #aboveFloor = 0;
   /** Offsets below have been delivered at least once, as far as is logged. */
   deliveredMark: number;
   /** The same, as far as is known; what is above deliveredMark waits for a commit to ride on. */
@@ -33,11 +31,6 @@ export class AckSet {
 
   get ranges(): readonly number[] {
     return this.#ranges;
-  }
-
-  /** Settled offsets above the floor. */
-  get aboveFloorCount(): number {
-    return this.#aboveFloor;
   }
 
   has(offset: number): boolean {
@@ -95,7 +88,6 @@ export class AckSet {
     while (last < ranges.length && ranges[last]! <= to) {
       start = Math.min(start, ranges[last]!);
       end = Math.max(end, ranges[last + 1]!);
-      this.#aboveFloor -= ranges[last + 1]! - ranges[last]!;
       last += 2;
     }
     if (last === first + 2) {
@@ -104,7 +96,6 @@ export class AckSet {
     } else {
       ranges.splice(first, last - first, start, end);
     }
-    this.#aboveFloor += end - start;
   }
 
   /** The log starts here now: everything below counts as settled. */
@@ -126,7 +117,6 @@ export class AckSet {
     const ranges = this.#ranges;
     let gone = 0;
     while (gone < ranges.length && ranges[gone]! <= this.#floor) {
-      this.#aboveFloor -= ranges[gone + 1]! - ranges[gone]!;
       if (ranges[gone + 1]! > this.#floor) this.#floor = ranges[gone + 1]!;
       gone += 2;
     }

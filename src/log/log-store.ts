@@ -346,7 +346,10 @@ export class LogStore implements StateOwner, Rider {
   }
 
   #applyStart(buffer: Buffer, start: number): void {
-    this.#logs.get(buffer.readUInt32LE(start))?.applyStart(buffer.readDoubleLE(start + 8));
+    const id = buffer.readUInt32LE(start);
+    const log = this.#logs.get(id);
+    if (log === undefined) this.#noteUnknown(id);
+    log?.applyStart(buffer.readDoubleLE(start + 8));
   }
 
   #restoreLog(log: Log, snapshot: LogSnapshot): void {

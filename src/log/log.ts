@@ -302,10 +302,15 @@ export class Log {
 
   /** The log starts at `offset` now, if it started before: what lies below is given back. Only apply calls it. */
   applyStart(offset: number): void {
-    if (offset <= this.startOffset) return;
-    this.startOffset = Math.min(offset, this.endOffset);
-    for (const acks of this.subscriptions.values()) acks.raiseFloor(this.startOffset);
-    for (let i = 0; i < this.#entryCount && this.entryEndOffset(i) <= this.startOffset; i++) {
+    const start = Math.min(offset, this.endOffset);
+    if (start <= this.startOffset) return;
+    if (this.deletesOnAck) {
+      this.applyAck(builtInSubscription, this.startOffset, start);
+      return;
+    }
+    this.startOffset = start;
+    for (const acks of this.subscriptions.values()) acks.raiseFloor(start);
+    for (let i = 0; i < this.#entryCount && this.entryEndOffset(i) <= start; i++) {
       if (!this.entryIsLive(i)) continue;
       this.store.releaseEntry(this.entryPosition(i));
       const at = (this.#head + i) * entryFields + countsField;

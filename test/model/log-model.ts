@@ -23,7 +23,9 @@ export interface ProducerModel {
 export interface LogModel {
   readonly shard: number;
   readonly isQueue: boolean;
-  /** Bodies by offset; undefined: settled. */
+  /** A topic's; that of a queue follows from what is settled. */
+  start: number;
+  /** Bodies by offset; undefined: settled or deleted. */
   readonly messages: (string | undefined)[];
   readonly transientOffsets: Set<number>;
   readonly producers: Map<number, ProducerModel>;
@@ -47,7 +49,8 @@ export type Effect =
       readonly transient: boolean;
       readonly producer: BatchProducer | undefined;
     }
-  | { readonly kind: 'settle'; readonly log: LogKey; readonly from: number; readonly to: number };
+  | { readonly kind: 'settle'; readonly log: LogKey; readonly from: number; readonly to: number }
+  | { readonly kind: 'start'; readonly log: LogKey; readonly offset: number };
 
 export interface ModelCommit {
   readonly ticket: number;
@@ -83,6 +86,7 @@ export class World {
           this.logs.set(key, {
             shard,
             isQueue: effect.isQueue,
+            start: 0,
             messages: [],
             transientOffsets: new Set(),
             producers: new Map(),
@@ -108,6 +112,13 @@ export class World {
         for (let offset = effect.from; offset < effect.to; offset++) log.messages[offset] = undefined;
         return;
       }
+      case 'start': {
+        const log = this.logs.get(effect.log);
+        if (log === undefined) return;
+        log.start = Math.max(log.start, effect.offset);
+        log.messages.fill(undefined, 0, effect.offset);
+        return;
+      }
     }
   }
 
@@ -126,9 +137,9 @@ const noteProduced = (log: LogModel, producer: BatchProducer, bodies: readonly s
   log.producers.set(producer.id, { epoch: producer.epoch, batches });
 };
 
-/** First offset that is not settled. */
-export const startOffsetOf = ({ isQueue, messages }: LogModel): number => {
-  if (!isQueue) return 0;
+/** Of a queue the first offset that is not settled. */
+export const startOffsetOf = ({ isQueue, start, messages }: LogModel): number => {
+  if (!isQueue) return start;
   const first = messages.findIndex((body) => body !== undefined);
   return first < 0 ? messages.length : first;
 };

@@ -37,6 +37,7 @@ const operations = {
   produceAgain: 6,
   produceWrong: 4,
   settle: 12,
+  moveStart: 4,
   churn: 2,
   recreate: 2,
   read: 10,
@@ -95,6 +96,9 @@ class LogTest {
         break;
       case 'settle':
         this.#settle();
+        break;
+      case 'moveStart':
+        this.#moveStart();
         break;
       case 'churn':
         await this.#churn();
@@ -280,6 +284,18 @@ class LogTest {
     this.#noteInLogs([{ kind: 'settle', log: key, from, to }]);
   }
 
+  /** Deletes from a log's start, perhaps in the middle of what was written together, perhaps nothing. */
+  #moveStart(): void {
+    const key = this.#dice.pick([...this.#world.logs.keys()]);
+    if (key === undefined) return;
+    const log = this.#logs.get(key)!;
+    const length = log.durableEnd - log.startOffset;
+    const offset = log.startOffset + (this.#dice.chance(0.2) ? length : this.#dice.below(length + 1));
+    log.store.moveStart(log, offset);
+    this.#noteInLogs([{ kind: 'start', log: key, offset }]);
+    assert.ok(log.startOffset >= offset, `start of ${key}`);
+  }
+
   /** Messages come and go in a queue until the shard gives a file back, whatever the other logs hold. */
   async #churn(): Promise<void> {
     const queues = [...this.#world.logs].filter(([, { isQueue }]) => isQueue).map(([key]) => key);
@@ -382,7 +398,7 @@ class LogTest {
     const observed = new Map<LogKey, ObservedLog>();
     for (const [key, log] of this.#logs) {
       assert.equal(log.durableEnd, log.endOffset, 'what recovery finds is durable');
-      const messages = await readLog(log, 0, log.endOffset);
+      const messages = await readLog(log, log.startOffset, log.endOffset);
       const acks = log.subscriptions.get(builtInSubscription);
       for (const offset of [...messages.keys()]) if (acks?.has(offset) === true) messages.delete(offset);
       observed.set(key, { startOffset: log.startOffset, endOffset: log.endOffset, messages });

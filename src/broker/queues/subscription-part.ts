@@ -93,13 +93,14 @@ export class SubscriptionPart {
     this.delivery = new Delivery(this, options.forms);
   }
 
-  /** Messages that are not settled. O(1): between floor and end every offset is settled or here. */
-  get unsettledCount(): number {
-    return this.log.endOffset - Math.max(this.acks.floor, this.log.startOffset) - this.acks.aboveFloorCount;
-  }
-
+  /** Messages that may go out: those that came back, and those that never went. What the log gave back is neither. */
   get readyCount(): number {
-    return Math.max(0, this.unsettledCount - this.inFlightCount);
+    this.#dropGone();
+    const from = Math.max(this.#cursor, this.log.startOffset);
+    const { endOffset } = this.log;
+    return from >= endOffset
+      ? this.#returned.size
+      : this.#returned.size + endOffset - from - this.acks.countWithin(from, endOffset);
   }
 
   get isLoading(): boolean {
@@ -116,7 +117,7 @@ export class SubscriptionPart {
   next(): NextState {
     if (this.#loading) return 'loading';
     if (this.#deliveredBefore < 0) this.#deliveredBefore = this.acks.deliveredMark;
-    while (this.#returned.first() !== undefined && this.#returned.first()! < this.log.startOffset) this.#returned.pop();
+    this.#dropGone();
     const returned = this.#returned.first();
     if (returned !== undefined) {
       this.delivery.redelivered = true;
@@ -147,6 +148,7 @@ export class SubscriptionPart {
 
   /** All ready messages as ranges of offsets, [from, to) pairwise, for a purge; they count as out until they are settled. */
   takeAllReady(): number[] {
+    this.#dropGone();
     const ranges: number[] = [];
     for (const offset of [...this.#returned.values()].sort((left, right) => left - right))
       ranges.push(offset, offset + 1);
@@ -167,6 +169,11 @@ export class SubscriptionPart {
     if (this.#loading) return;
     this.#reader.release();
     this.#opened = undefined;
+  }
+
+  /** What came back and is below the log's start by now does not go out again. */
+  #dropGone(): void {
+    while ((this.#returned.first() ?? Number.POSITIVE_INFINITY) < this.log.startOffset) this.#returned.pop();
   }
 
   #locate(offset: number): NextState {

@@ -102,7 +102,7 @@ export const kafkaSettingTable = [
   ),
   entry(
     'log.retention.check.interval.ms',
-    long(1),
+    integer(1),
     300_000,
     'How often topics are looked through for what they no longer keep.',
   ),
@@ -122,7 +122,7 @@ export const kafkaSettingTable = [
     10_080,
     'How long offsets are kept after their group became empty, or after the commit where there are no members.',
   ),
-  entry('offsets.retention.check.interval.ms', long(1), 600_000, 'How often expired offsets are looked for.'),
+  entry('offsets.retention.check.interval.ms', integer(1), 600_000, 'How often expired offsets are looked for.'),
   entry(
     'producer.id.expiration.ms',
     integer(1),

@@ -25,6 +25,7 @@ export interface TopicConfig {
   readonly synonym?: string;
   readonly min?: number;
   readonly max?: number;
+  /** The only values, or items of a list. */
   readonly choices?: readonly string[];
   readonly documentation: string;
 }
@@ -75,7 +76,7 @@ export const topicConfigTable: readonly TopicConfig[] = [
     type: 'list',
     default: 'delete',
     synonym: 'log.cleanup.policy',
-    choices: ['compact', 'delete', 'compact,delete', 'delete,compact', ''],
+    choices: ['compact', 'delete'],
     documentation: 'Without delete in it nothing is deleted by age or size. Nothing is compacted by key yet.',
   },
   stored('compression.type', 'string', 'producer', 'Batches keep the compression of their producer.', {
@@ -189,19 +190,30 @@ export const findTopicConfig = (name: string): TopicConfig | undefined => byName
 export const topicConfigDefault = (config: TopicConfig, settings: KafkaSettings): string =>
   config.brokerSetting === undefined ? config.default : settingText(settings[config.brokerSetting]);
 
+/** The items of a list, without blanks around them, each once. */
+export const configItems = (text: string): string[] =>
+  text.trim() === '' ? [] : [...new Set(text.split(',').map((item) => item.trim()))];
+
+/** A value that was found to be allowed, as it is kept and shown. */
+export const topicConfigText = (name: string, value: string): string =>
+  byName.get(name)?.type === 'list' ? configItems(value).join(',') : value.trim();
+
 /** Undefined: allowed. Else why not, in Kafka's words. */
 export const checkTopicConfig = (name: string, value: string | null): string | undefined => {
   const config = byName.get(name);
   if (config === undefined) return `Unknown topic config name: ${name}`;
   if (value === null) return `Null value not supported for topic configs: ${name}`;
   const text = value.trim();
-  const invalid = (reason: string): string => `Invalid value ${value} for configuration ${name}: ${reason}`;
+  const invalid = (reason: string, what = value): string =>
+    `Invalid value ${what} for configuration ${name}: ${reason}`;
   if (config.list === 'refused' && text.toLowerCase() !== config.default) {
     return 'Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.';
   }
-  if (config.choices !== undefined && !config.choices.includes(text.replaceAll(' ', ''))) {
-    return invalid(`String must be one of: ${config.choices.filter((choice) => choice !== '').join(', ')}`);
-  }
+  const items = config.type === 'list' ? configItems(text) : [text];
+  if (config.type === 'list' && items.includes('')) return `Configuration '${name}' values must not be empty.`;
+  const { choices } = config;
+  const stranger = choices && items.find((item) => !choices.includes(item));
+  if (stranger !== undefined) return invalid(`String must be one of: ${choices!.join(', ')}`, stranger);
   switch (config.type) {
     case 'boolean':
       return /^(true|false)$/i.test(text) ? undefined : invalid('Expected value to be either true or false');
@@ -225,20 +237,25 @@ const checkNumber = (config: TopicConfig, text: string, invalid: (reason: string
   return undefined;
 };
 
-/** How long and how much the topic keeps, and whether records may be deleted at all. */
-export const retentionPolicy = (
-  topic: Topic,
-  settings: KafkaSettings,
-): RetentionPolicy & { readonly deletes: boolean } => {
+const cleanupPolicy = (topic: Topic): string[] => configItems(topic.config.get('cleanup.policy') ?? 'delete');
+
+/** False: every key's last record is promised to stay. A topic that neither deletes nor compacts promises nothing. */
+export const allowsDeleteRecords = (topic: Topic): boolean => {
+  const policy = cleanupPolicy(topic);
+  return policy.includes('delete') || !policy.includes('compact');
+};
+
+/** How long and how much the topic keeps. */
+export const retentionPolicy = (topic: Topic, settings: KafkaSettings): RetentionPolicy => {
   const limit = (name: string, setting: KafkaSettingName): number => {
     const value = Number(topic.config.get(name) ?? settings[setting]);
     return value < 0 ? Number.POSITIVE_INFINITY : value;
   };
-  const deletes = (topic.config.get('cleanup.policy') ?? 'delete').includes('delete');
+  if (!cleanupPolicy(topic).includes('delete'))
+    return { ageMs: Number.POSITIVE_INFINITY, sizeBytes: Number.POSITIVE_INFINITY };
   return {
-    deletes,
-    ageMs: deletes ? limit('retention.ms', 'log.retention.ms') : Number.POSITIVE_INFINITY,
-    sizeBytes: deletes ? limit('retention.bytes', 'log.retention.bytes') : Number.POSITIVE_INFINITY,
+    ageMs: limit('retention.ms', 'log.retention.ms'),
+    sizeBytes: limit('retention.bytes', 'log.retention.bytes'),
   };
 };
 

@@ -4,7 +4,7 @@ import type { Queue } from '../../broker/queues/queue.ts';
 import type { Topic } from '../../broker/topic.ts';
 import type { VirtualHost } from '../../broker/vhost.ts';
 import { BrokerError } from '../../core/errors.ts';
-import { checkTopicConfig, topicConfigTable } from '../../protocols/kafka/topic-config.ts';
+import { checkTopicConfig, topicConfigTable, topicConfigText } from '../../protocols/kafka/topic-config.ts';
 import { topicNameProblem } from '../../protocols/kafka/topic-directory.ts';
 import type { Config } from '../config.ts';
 import { nearestName } from '../nearest-name.ts';
@@ -44,14 +44,16 @@ export const createTopic = (broker: Broker, config: Config, request: Omit<Reques
   const { name, partitions = config.integer('kafka.num.partitions'), config: topicConfig = {} } = request;
   const nameProblem = topicNameProblem(name);
   if (nameProblem !== undefined) throw new BrokerError('invalid-name', nameProblem);
+  const kept = new Map<string, string>();
   for (const [key, value] of Object.entries(topicConfig)) {
     const problem = checkTopicConfig(key, value);
     if (problem !== undefined) throw new BrokerError('invalid-argument', problem + nearestConfigHint(key));
+    kept.set(key, topicConfigText(key, value));
   }
   if (!Number.isSafeInteger(partitions) || partitions < 1 || partitions > partitionsMax) {
     throw new BrokerError('invalid-argument', `a topic has 1 to ${partitionsMax} partitions, not ${partitions}`);
   }
-  return broker.createTopic({ vhost: '/', name, partitions, config: new Map(Object.entries(topicConfig)) });
+  return broker.createTopic({ vhost: '/', name, partitions, config: kept });
 };
 
 const nearestConfigHint = (name: string): string => {

@@ -14,7 +14,14 @@ import type {
   IncrementalAlterConfigsResponseInput,
 } from '../generated/incremental-alter-configs.ts';
 import type { RequestContext } from '../request-context.ts';
-import { checkTopicConfig, findTopicConfig, topicConfigDefault } from '../topic-config.ts';
+import {
+  checkTopicConfig,
+  configItems,
+  findTopicConfig,
+  topicConfigDefault,
+  topicConfigText,
+} from '../topic-config.ts';
+import { topicNameProblem } from '../topic-directory.ts';
 import { resourceType } from './describe-configs.ts';
 
 /** Numbers of the protocol. */
@@ -78,21 +85,28 @@ const alterResources = (
   });
 };
 
+/** The order of the checks is Kafka's. */
 const alterResource = (
-  { resourceType: type, resourceName, configs: changes }: Resource,
+  resource: Resource,
   base: (topic: Topic) => Configs,
   validateOnly: boolean,
   context: RequestContext,
 ): Refusal | undefined => {
+  const { resourceType: type, resourceName, configs: changes } = resource;
   const names = changes.map(({ name }) => name);
-  if (type === resourceType.broker) {
-    return {
-      errorCode: ErrorCode.INVALID_REQUEST,
-      errorMessage: `Cannot update these configs dynamically: ${names.join(', ')}`,
-    };
+  if (new Set(names).size < names.length) return invalidRequest('Error due to duplicate config keys');
+  const nulls = changes.filter(
+    ({ configOperation: operation, value }) => operation !== configOperation.delete && value === null,
+  );
+  if (nulls.length > 0) {
+    return invalidRequest(`Null value not supported for : ${nulls.map(({ name }) => name).join(', ')}`);
   }
-  if (type !== resourceType.topic) {
-    return { errorCode: ErrorCode.INVALID_REQUEST, errorMessage: `Unexpected resource type ${type}.` };
+  if (type === resourceType.broker) return refuseBrokerConfigs(resourceName, names, context);
+  if (type !== resourceType.topic) return invalidRequest(`Unknown resource type ${type}`);
+  if (resourceName === '') return invalidRequest('Default topic resources are not allowed.');
+  const nameProblem = topicNameProblem(resourceName);
+  if (nameProblem !== undefined) {
+    return { errorCode: ErrorCode.INVALID_TOPIC_EXCEPTION, errorMessage: nameProblem };
   }
   const topic = context.topics.find(resourceName);
   if (topic === undefined) {
@@ -101,19 +115,7 @@ const alterResource = (
       errorMessage: `The topic '${resourceName}' does not exist.`,
     };
   }
-  if (topic.kind === 'queue') {
-    return {
-      errorCode: ErrorCode.INVALID_CONFIG,
-      errorMessage: `'${resourceName}' is a queue: it has no topic configs`,
-    };
-  }
-  const twice = names.filter((name, index) => names.indexOf(name) !== index);
-  if (twice.length > 0) {
-    return {
-      errorCode: ErrorCode.INVALID_REQUEST,
-      errorMessage: `Error due to duplicate config keys : ${[...new Set(twice)].join(',')}`,
-    };
-  }
+  if (topic.kind === 'queue') return invalidConfig(`'${resourceName}' is a queue: it has no topic configs`);
   const configs = base(topic);
   for (const change of changes) {
     const refusal = applyChange(configs, change, context);
@@ -123,36 +125,45 @@ const alterResource = (
   return undefined;
 };
 
-const applyChange = (
-  configs: Configs,
-  { name, configOperation: operation, value }: ConfigChange,
+const invalidRequest = (errorMessage: string): Refusal => ({ errorCode: ErrorCode.INVALID_REQUEST, errorMessage });
+const invalidConfig = (errorMessage: string): Refusal => ({ errorCode: ErrorCode.INVALID_CONFIG, errorMessage });
+
+/** An empty name stands for all brokers. */
+const refuseBrokerConfigs = (
+  name: string,
+  configNames: readonly string[],
   { settings }: RequestContext,
 ): Refusal | undefined => {
-  const invalid = (errorMessage: string): Refusal => ({ errorCode: ErrorCode.INVALID_CONFIG, errorMessage });
-  const config = findTopicConfig(name);
-  if (config === undefined) return invalid(`Unknown topic config name: ${name}`);
+  if (!/^(-?\d+)?$/.test(name)) return invalidRequest(`Node id must be an integer, but it is: ${name}`);
+  const id = settings['node.id'];
+  if (name !== '' && Number(name) !== id) {
+    return invalidRequest(`Unexpected broker id, expected ${id}, but received ${name}`);
+  }
+  if (configNames.length === 0) return undefined;
+  return invalidRequest(`Cannot update these configs dynamically: [${configNames.join(', ')}]`);
+};
+
+const applyChange = (configs: Configs, change: ConfigChange, { settings }: RequestContext): Refusal | undefined => {
+  const { name, configOperation: operation } = change;
   if (operation === configOperation.delete) {
     configs.delete(name);
     return undefined;
   }
-  if (value === null) {
-    return { errorCode: ErrorCode.INVALID_REQUEST, errorMessage: `Null value not supported for : ${name}` };
-  }
-  let text = value;
+  let value = change.value!;
   if (operation === configOperation.append || operation === configOperation.subtract) {
-    const verb = operation === configOperation.append ? 'APPEND' : 'SUBTRACT';
-    if (config.type !== 'list') return invalid(`Can't ${verb} to key ${name} because its type is not LIST.`);
-    const present = (configs.get(name) ?? topicConfigDefault(config, settings))
-      .split(',')
-      .filter((part) => part !== '');
-    const given = value.split(',').map((part) => part.trim());
-    const kept = present.filter((part) => !given.includes(part));
-    text = (operation === configOperation.append ? [...kept, ...given] : kept).join(',');
+    const isAppend = operation === configOperation.append;
+    const config = findTopicConfig(name);
+    if (config?.type !== 'list') {
+      return invalidConfig(`Can't ${isAppend ? 'APPEND' : 'SUBTRACT'} to key ${name} because its type is not LIST.`);
+    }
+    const present = configItems(configs.get(name) ?? topicConfigDefault(config, settings));
+    const given = configItems(value);
+    value = (isAppend ? [...present, ...given] : present.filter((item) => !given.includes(item))).join(',');
   } else if (operation !== configOperation.set) {
-    return { errorCode: ErrorCode.INVALID_REQUEST, errorMessage: `Unknown operation type ${operation} for ${name}` };
+    return invalidRequest(`Unknown operation type ${operation} for ${name}`);
   }
-  const problem = checkTopicConfig(name, text);
-  if (problem !== undefined) return invalid(problem);
-  configs.set(name, text.trim());
+  const problem = checkTopicConfig(name, value);
+  if (problem !== undefined) return invalidConfig(problem);
+  configs.set(name, topicConfigText(name, value));
   return undefined;
 };

@@ -9,7 +9,7 @@ import type {
   CreateTopicsResponseInput,
 } from '../generated/create-topics.ts';
 import type { RequestContext } from '../request-context.ts';
-import { checkTopicConfig } from '../topic-config.ts';
+import { checkTopicConfig, topicConfigText } from '../topic-config.ts';
 import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 import { describeTopicConfigs } from './describe-configs.ts';
 
@@ -91,7 +91,7 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   for (const { name: key, value } of wanted.configs) {
     const reason = checkTopicConfig(key, value);
     if (reason !== undefined) return no(ErrorCode.INVALID_CONFIG, reason);
-    config.set(key, value!.trim());
+    config.set(key, topicConfigText(key, value!));
   }
   if (assignments.length > 0) return planAssignments(wanted, config, context);
   const partitions = wanted.numPartitions === -1 ? settings['num.partitions'] : wanted.numPartitions;

@@ -2,32 +2,40 @@
 import type { Topic } from '../../../broker/topic.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type {
-  DeleteRecordsPartition,
   DeleteRecordsPartitionResult,
   DeleteRecordsRequest,
   DeleteRecordsResponseInput,
 } from '../generated/delete-records.ts';
 import type { RequestContext } from '../request-context.ts';
-import { retentionPolicy } from '../topic-config.ts';
+import { allowsDeleteRecords } from '../topic-config.ts';
 
 /** As an offset: everything there is. */
 const highWatermark = -1;
 const unknownWatermark = -1;
 
+/** What was asked for twice is answered once, for the later offset. */
 export const handleDeleteRecords = (
   request: DeleteRecordsRequest,
   context: RequestContext,
-): DeleteRecordsResponseInput => ({
-  topics: request.topics.map(({ name, partitions }) => ({
-    name,
-    partitions: partitions.map((partition) => deleteRecords(context.topics.find(name), partition, context)),
-  })),
-});
+): DeleteRecordsResponseInput => {
+  const offsets = new Map<string, Map<number, number>>();
+  for (const { name, partitions } of request.topics) {
+    for (const { partitionIndex, offset } of partitions) {
+      if (!offsets.has(name)) offsets.set(name, new Map());
+      offsets.get(name)!.set(partitionIndex, offset);
+    }
+  }
+  const topics = [...offsets].map(([name, partitions]) => {
+    const topic = context.topics.find(name);
+    return { name, partitions: [...partitions].map(([index, offset]) => deleteRecords(topic, index, offset)) };
+  });
+  return { topics };
+};
 
 const deleteRecords = (
   topic: Topic | undefined,
-  { partitionIndex, offset }: DeleteRecordsPartition,
-  { settings }: RequestContext,
+  partitionIndex: number,
+  offset: number,
 ): DeleteRecordsPartitionResult => {
   const refuse = (errorCode: number): DeleteRecordsPartitionResult => ({
     partitionIndex,
@@ -36,7 +44,7 @@ const deleteRecords = (
   });
   const log = topic?.partitions[partitionIndex];
   if (topic === undefined || log === undefined) return refuse(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
-  if (topic.kind === 'queue' || !retentionPolicy(topic, settings).deletes) return refuse(ErrorCode.POLICY_VIOLATION);
+  if (topic.kind === 'queue' || !allowsDeleteRecords(topic)) return refuse(ErrorCode.POLICY_VIOLATION);
   const start = offset === highWatermark ? log.durableEnd : offset;
   if (start < 0 || start > log.durableEnd) return refuse(ErrorCode.OFFSET_OUT_OF_RANGE);
   if (start > log.startOffset) log.store.moveStart(log, start);
