@@ -17,8 +17,12 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.function.Supplier;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -37,6 +41,8 @@ import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
+import org.apache.kafka.common.errors.OffsetOutOfRangeException;
+import org.apache.kafka.common.errors.PolicyViolationException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.TopicExistsException;
@@ -78,6 +84,8 @@ public final class KafkaClient {
         checks.put("a commit is where the group resumes", KafkaClient::commitIsWhereTheGroupResumes);
         checks.put("offsets are found by time", KafkaClient::offsetsAreFoundByTime);
         checks.put("topics are described, refused twice and deleted", KafkaClient::topicsAreAdministered);
+        checks.put("configs are altered one by one", KafkaClient::configsAreAltered);
+        checks.put("records are deleted and readers go on", KafkaClient::recordsAreDeleted);
         checks.put("groups are described, moved and deleted", KafkaClient::groupsAreAdministered);
         checks.put("an unknown partition is refused", KafkaClient::unknownPartitionIsRefused);
         checks.put("an oversized message is refused and the next is taken", KafkaClient::oversizedIsRefused);
@@ -412,6 +420,76 @@ public final class KafkaClient {
 
     private static Uuid topicId(Admin admin, String topic) throws Exception {
         return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).topicId();
+    }
+
+    private static Future<?> alter(Admin admin, String topic, String key, AlterConfigOp.OpType operation, String value) {
+        AlterConfigOp change = new AlterConfigOp(new ConfigEntry(key, value), operation);
+        return admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), List.of(change))).all();
+    }
+
+    private static void waitForConfigs(Admin admin, String topic, Map<String, String> expected) {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        waitFor("configs " + expected, () -> {
+            try {
+                Config config = admin.describeConfigs(List.of(resource)).all().get().get(resource);
+                return expected.entrySet().stream().allMatch(one -> one.getValue().equals(config.get(one.getKey()).value()));
+            } catch (InterruptedException | ExecutionException failure) {
+                throw new AssertionError(failure);
+            }
+        });
+    }
+
+    private static void configsAreAltered() throws Exception {
+        String topic = createTopic(1, Map.of("segment.ms", "60000"));
+        try (Admin admin = Admin.create(settings())) {
+            alter(admin, topic, "retention.ms", AlterConfigOp.OpType.SET, "1234").get();
+            alter(admin, topic, "cleanup.policy", AlterConfigOp.OpType.APPEND, "compact").get();
+            waitForConfigs(admin, topic, Map.of("retention.ms", "1234", "cleanup.policy", "delete,compact", "segment.ms", "60000"));
+            alter(admin, topic, "cleanup.policy", AlterConfigOp.OpType.SUBTRACT, "delete").get();
+            alter(admin, topic, "segment.ms", AlterConfigOp.OpType.DELETE, "").get();
+            waitForConfigs(admin, topic, Map.of("retention.ms", "1234", "cleanup.policy", "compact", "segment.ms", "604800000"));
+            AlterConfigOp.OpType set = AlterConfigOp.OpType.SET;
+            requireCause(InvalidConfigurationException.class, alter(admin, topic, "retention.ms", set, "soon"));
+            requireCause(InvalidConfigurationException.class, alter(admin, topic, "retention.ms", AlterConfigOp.OpType.APPEND, "1"));
+            requireCause(InvalidConfigurationException.class, alter(admin, topic, "no.such.config", set, "1"));
+            requireCause(UnknownTopicOrPartitionException.class, alter(admin, unique("none"), "retention.ms", set, "1"));
+        }
+    }
+
+    private static long deleteRecords(Admin admin, String topic, long offset) throws Exception {
+        TopicPartition partition = new TopicPartition(topic, 0);
+        return admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(offset))).lowWatermarks().get(partition).get().lowWatermark();
+    }
+
+    private static Future<?> refusedDeletion(Admin admin, String topic, long offset) {
+        return admin.deleteRecords(Map.of(new TopicPartition(topic, 0), RecordsToDelete.beforeOffset(offset))).all();
+    }
+
+    private static void recordsAreDeleted() throws Exception {
+        String topic = createTopic(1, Map.of());
+        try (KafkaProducer<byte[], byte[]> producer = producer("batch.size", 100)) {
+            produce(producer, numbered(topic, 0, 10));
+        }
+        String compacted = createTopic(1, Map.of("cleanup.policy", "compact"));
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (Admin admin = Admin.create(settings())) {
+            requireEqual(deleteRecords(admin, topic, 7), 7L);
+            requireEqual(deleteRecords(admin, topic, 3), 7L);
+            requireCause(OffsetOutOfRangeException.class, refusedDeletion(admin, topic, 11));
+            requireCause(PolicyViolationException.class, refusedDeletion(admin, compacted, 0));
+            try (KafkaConsumer<byte[], byte[]> consumer = consumer(unique("group"))) {
+                consumer.assign(List.of(partition));
+                requireEqual(consumer.beginningOffsets(List.of(partition)).get(partition), 7L);
+                consumer.seek(partition, 2);
+                List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+                waitFor("what is left", () -> {
+                    pollInto(records, List.of(consumer));
+                    return records.size() >= 3;
+                });
+                requireEqual(values(records), List.of("7", "8", "9"));
+            }
+            requireEqual(deleteRecords(admin, topic, -1), 10L);
+        }
     }
 
     private static void groupsAreAdministered() throws Exception {

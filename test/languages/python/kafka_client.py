@@ -15,7 +15,14 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+)
 
 from checks import crash_and_restart_broker, only_ours, run, unique, wait_for
 
@@ -263,6 +270,62 @@ def topics_are_created_described_and_deleted():
     refused(KafkaError.UNKNOWN_TOPIC_OR_PART, lambda: admin.describe_configs([resource])[resource].result(30))
 
 
+def configs_are_altered_one_by_one():
+    admin, topic = new_admin(), create_topic(config={"segment.ms": "60000"})
+
+    def alter(key, operation, value=None, name=topic):
+        entries = [ConfigEntry(key, value, incremental_operation=operation)]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def expect(**expected):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+
+        def described():
+            configs = admin.describe_configs([resource])[resource].result(30)
+            return all(configs[key.replace("_", ".")].value == value for key, value in expected.items())
+
+        wait_for(f"{expected}", described)
+
+    alter("retention.ms", AlterConfigOpType.SET, "1234")
+    alter("cleanup.policy", AlterConfigOpType.APPEND, "compact")
+    expect(retention_ms="1234", cleanup_policy="delete,compact", segment_ms="60000")
+    alter("cleanup.policy", AlterConfigOpType.SUBTRACT, "delete")
+    alter("segment.ms", AlterConfigOpType.DELETE)
+    expect(retention_ms="1234", cleanup_policy="compact", segment_ms="604800000")
+    refused(KafkaError.INVALID_CONFIG, alter, "retention.ms", AlterConfigOpType.SET, "soon")
+    refused(KafkaError.INVALID_CONFIG, alter, "retention.ms", AlterConfigOpType.APPEND, "1")
+    refused(KafkaError.INVALID_CONFIG, alter, "no.such.config", AlterConfigOpType.SET, "1")
+    refused(KafkaError.UNKNOWN_TOPIC_OR_PART, alter, "retention.ms", AlterConfigOpType.SET, "1", unique("none"))
+
+
+def records_are_deleted_and_readers_go_on():
+    admin, topic = new_admin(), create_topic()
+    compacted = create_topic(config={"cleanup.policy": "compact"})
+    produce(topic, [dict(value=str(i)) for i in range(10)], **{"batch.num.messages": 3})
+
+    def delete(name, offset):
+        partition = TopicPartition(name, 0, offset)
+        return admin.delete_records([partition])[partition].result(30).low_watermark
+
+    assert (delete(topic, 7), delete(topic, 3)) == (7, 7)
+    refused(KafkaError.OFFSET_OUT_OF_RANGE, delete, topic, 11)
+    refused(KafkaError.POLICY_VIOLATION, delete, compacted, 0)
+    refused(KafkaError._UNKNOWN_PARTITION, delete, unique("none"), 0)
+    one = consumer()
+    assert one.get_watermark_offsets(TopicPartition(topic, 0), 30) == (7, 10)
+    one.assign([TopicPartition(topic, 0, 2)])
+    messages = []
+    wait_for("what is left", lambda: len(poll_into(messages, one)) == 3)
+    assert [(m.offset(), m.value()) for m in messages] == [(i, str(i).encode()) for i in (7, 8, 9)]
+    one.close()
+    strict = consumer(**{"auto.offset.reset": "error"})
+    strict.assign([TopicPartition(topic, 0, 2)])
+    refused(KafkaError._AUTO_OFFSET_RESET, wait_for, "the error", lambda: poll_into([], strict))
+    strict.close()
+    assert delete(topic, -1) == 10
+
+
 def groups_are_listed_described_moved_and_deleted():
     admin, group = new_admin(), Group(1)
     group.wait_for_shares(6)
@@ -367,6 +430,8 @@ if __name__ == "__main__":
             timestamps_are_the_producers_or_those_of_the_append,
             every_kind_of_acks_stores,
             topics_are_created_described_and_deleted,
+            configs_are_altered_one_by_one,
+            records_are_deleted_and_readers_go_on,
             groups_are_listed_described_moved_and_deleted,
             an_offset_out_of_range_is_told,
             a_topic_that_is_not_there_is_told,
