@@ -311,7 +311,7 @@ def records_are_deleted_and_readers_go_on():
     assert (delete(topic, 7), delete(topic, 3)) == (7, 7)
     refused(KafkaError.OFFSET_OUT_OF_RANGE, delete, topic, 11)
     refused(KafkaError.POLICY_VIOLATION, delete, compacted, 0)
-    refused(KafkaError._UNKNOWN_PARTITION, delete, unique("none"), 0)
+    refused(KafkaError._NOENT, delete, unique("none"), 0)
     one = consumer()
     assert one.get_watermark_offsets(TopicPartition(topic, 0), 30) == (7, 10)
     one.assign([TopicPartition(topic, 0, 2)])
