@@ -43,6 +43,9 @@ export interface CatalogOptions {
   readonly onQueueUnused: (queue: Queue) => void;
 }
 
+/** Of every queue; shared, as there may be many. */
+const noConfig: ReadonlyMap<string, string> = new Map();
+
 /** Exchanges that every virtual host has. */
 const predeclared = [
   ['', 'direct'],
@@ -300,7 +303,7 @@ export class Catalog implements StateOwner {
         id: change.id,
         kind: 'queue',
         partitions: [log],
-        config: new Map(),
+        config: noConfig,
       });
       const acks = log.subscriptions.get(builtInSubscription)!;
       subscription = this.#options.subscribe([{ log, acks }], builtInSubscription, onUnused);

@@ -99,7 +99,8 @@ export class Log {
   #emptied = 0;
   /** Where the last lookup ended, relative to #head. */
   #hint = 0;
-  readonly #watchers = new Set<LogWatcher>();
+  /** Mostly one, and replaced as a whole: watchers come and go while they are told. */
+  #watchers: readonly LogWatcher[] = [];
 
   constructor(id: LogId, store: LogStore, deletesOnAck: boolean) {
     this.id = id;
@@ -123,11 +124,11 @@ export class Log {
   }
 
   watch(watcher: LogWatcher): void {
-    this.#watchers.add(watcher);
+    this.#watchers = [...this.#watchers, watcher];
   }
 
   unwatch(watcher: LogWatcher): void {
-    this.#watchers.delete(watcher);
+    this.#watchers = this.#watchers.filter((each) => each !== watcher);
   }
 
   notifyWatchers(): void {

@@ -33,11 +33,11 @@ const outOfOrder: SequenceVerdict = { kind: 'out-of-order' };
 const staleEpoch: SequenceVerdict = { kind: 'stale-epoch' };
 
 export class Producers {
-  /** In order of the last append. */
-  readonly #byId = new Map<number, Producer>();
+  /** In order of the last append. Made with the first: most logs are of queues and have none. */
+  #byId: Map<number, Producer> | undefined;
 
   get size(): number {
-    return this.#byId.size;
+    return this.#byId?.size ?? 0;
   }
 
   /** Decides on a batch; changes nothing. A producer that wrote nothing since `expiredBeforeMs` is not known any more. */
@@ -48,7 +48,7 @@ export class Producers {
     count: number,
     expiredBeforeMs: number,
   ): SequenceVerdict {
-    const producer = this.#byId.get(producerId);
+    const producer = this.#byId?.get(producerId);
     if (producer === undefined || producer.lastAppendMs < expiredBeforeMs) return next;
     if (epoch < producer.epoch) return staleEpoch;
     if (epoch > producer.epoch) return firstSequence === 0 ? next : outOfOrder;
@@ -71,23 +71,31 @@ export class Producers {
     baseOffset: number,
     timestampMs: number,
   ): void {
-    let producer = this.#byId.get(producerId);
-    this.#byId.delete(producerId);
+    this.#byId ??= new Map();
+    const byId = this.#byId;
+    let producer = byId.get(producerId);
+    byId.delete(producerId);
     if (producer === undefined || producer.epoch !== epoch) producer = { epoch, batches: [], lastAppendMs: 0 };
     if (producer.batches.length === rememberedBatches) producer.batches.shift();
     const lastSequence = (firstSequence + count - 1) % sequenceModulus;
     producer.batches.push({ firstSequence, lastSequence, baseOffset, timestampMs });
     producer.lastAppendMs = timestampMs;
-    this.#byId.set(producerId, producer);
-    if (this.#byId.size > producersMax) this.#byId.delete(this.#byId.keys().next().value!);
+    byId.set(producerId, producer);
+    if (byId.size > producersMax) byId.delete(byId.keys().next().value!);
   }
 
   snapshot(): ProducersSnapshot {
-    return [...this.#byId].map(([id, producer]) => [id, producer.epoch, producer.lastAppendMs, producer.batches]);
+    return [...(this.#byId ?? [])].map(([id, producer]) => [
+      id,
+      producer.epoch,
+      producer.lastAppendMs,
+      producer.batches,
+    ]);
   }
 
   restore(snapshot: ProducersSnapshot): void {
-    for (const [id, epoch, lastAppendMs, batches] of snapshot) this.#byId.set(id, { epoch, lastAppendMs, batches });
+    if (snapshot.length > 0) this.#byId ??= new Map();
+    for (const [id, epoch, lastAppendMs, batches] of snapshot) this.#byId!.set(id, { epoch, lastAppendMs, batches });
   }
 }
 
