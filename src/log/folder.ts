@@ -8,6 +8,7 @@
  * taken into account when the commit is applied.
  */
 import type { Clock } from '../core/clock.ts';
+import { BrokerError } from '../core/errors.ts';
 import { recordType } from '../shard/shard.ts';
 import type { LogStretch } from '../shard/shard-log.ts';
 import type { AckSet } from './ack-set.ts';
@@ -36,7 +37,7 @@ const retryMs = 1_000;
 export interface FolderOptions {
   readonly store: LogStore;
   readonly clock: Clock;
-  /** A fold could not be made; it is tried again. */
+  /** A fold could not be made; it is tried again, and told again only when it fails in another way. */
   readonly onFailed: (error: Error) => void;
 }
 
@@ -47,6 +48,8 @@ export class Folder {
   #running: Promise<void> | undefined;
   /** After a failure, until it is tried again. */
   #isPaused = false;
+  /** Why the last fold could not be made: told once, however often it is tried. */
+  #failure = '';
   #isClosed = false;
 
   constructor(options: FolderOptions) {
@@ -62,6 +65,7 @@ export class Folder {
     this.#running = new Fold(store, stretch, () => this.#isClosed).run().then(
       () => {
         this.#running = undefined;
+        this.#failure = '';
       },
       (error: Error) => {
         this.#running = undefined;
@@ -71,7 +75,8 @@ export class Folder {
           this.#isPaused = false;
           this.check();
         });
-        onFailed(error);
+        if (error.message !== this.#failure) onFailed(error);
+        this.#failure = error.message;
       },
     );
   }
@@ -100,6 +105,9 @@ class Fold {
 
   async run(): Promise<void> {
     const { shard } = this.#store;
+    if ((await shard.log.freeBytes()) < this.#neededBytes()) {
+      throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
+    }
     this.#bytes = await shard.log.readStretch(this.#stretch);
     const ids = await this.#writeSegments().catch(async (error: unknown) => {
       await this.#abandon();
@@ -107,6 +115,18 @@ class Fold {
     });
     if (this.#isCancelled()) await this.#abandon();
     else this.#commit(ids);
+  }
+
+  /** About what the segments take: messages that are settled by then are left out. */
+  #neededBytes(): number {
+    let bytes = 0;
+    for (const log of this.#logsInOrder()) {
+      for (let entry = log.findEntry(log.firstUnfoldedOffset); entry < log.entryCount; entry++) {
+        if (log.entryPosition(entry) >= this.#stretch.end) break;
+        if (log.entryIsLive(entry)) bytes += log.entrySizeBytes(entry);
+      }
+    }
+    return bytes;
   }
 
   /** Ids of the segments, all durable. */

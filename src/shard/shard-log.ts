@@ -131,6 +131,8 @@ export interface ShardLog {
   /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. */
   readStretch(stretch: LogStretch): Promise<Buffer>;
   createSegment(): Promise<SegmentWriter>;
+  /** What segments may still take of the disk, in bytes; Infinity if unknown. */
+  freeBytes(): Promise<number>;
   /**
    * Makes the segment a part of the state: called when the commit that names it is applied, live or at open, and for the segments
    * of the checkpoint. Hold its positions in the same turn. One that is live but not adopted when open() ends is removed.
@@ -147,8 +149,13 @@ export interface ShardLog {
   /** Bytes of log files in use, and the most that may be. */
   readonly usedBytes: number;
   readonly limitBytes: number;
-  /** True when a checkpoint would free space or shorten recovery; the shard then calls writeCheckpoint. */
+  /**
+   * True when a checkpoint behind one more commit would free space or shorten recovery; the shard then calls writeCheckpoint.
+   * It may change with each commit, and with onCheckpointDue.
+   */
   readonly wantsCheckpoint: boolean;
+  /** Called when a checkpoint that could not be stored may be tried again. */
+  onCheckpointDue: () => void;
   /**
    * Stores a fold of all state before `checkpoint.position`, once that position is durable; then space that nobody holds
    * before it comes back.

@@ -124,6 +124,7 @@ export class Shard {
     for (const listener of this.#durableListeners) listener.durableUpTo!(this.log.durablePosition);
     this.log.onDurable = (durablePosition) => this.#onDurable(durablePosition as Position);
     this.log.onFailed = (error) => this.onFailed(error);
+    this.log.onCheckpointDue = () => this.#checkpointIfWanted();
   }
 
   /**
@@ -211,11 +212,18 @@ export class Shard {
   #onDurable(durablePosition: Position): void {
     for (const listener of this.#durableListeners) listener.durableUpTo!(durablePosition);
     this.#gate.advance(this.index, durablePosition);
+    this.#checkpointIfWanted();
+  }
+
+  #checkpointIfWanted(): void {
     if (this.log.wantsCheckpoint && !this.#checkpointing && !this.#closing) void this.#checkpoint();
   }
 
   async #checkpoint(): Promise<void> {
     this.#checkpointing = true;
+    // What the last commit released comes back behind one more commit only, and there may be no other for long.
+    this.log.reserve(0);
+    this.log.commit();
     const checkpoint: Checkpoint = { position: this.log.endPosition, data: this.#snapshot() };
     try {
       // The state may rest on commits of other shards, such as the deletion of a log whose messages this one gives back.
@@ -226,6 +234,7 @@ export class Shard {
     } finally {
       this.#checkpointing = false;
     }
+    this.#checkpointIfWanted();
   }
 
   #snapshot(): Buffer {

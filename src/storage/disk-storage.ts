@@ -137,8 +137,9 @@ export class DiskStorage implements Storage {
   }
 
   async freeBytes(): Promise<number> {
-    const stats = await statfs(this.#path);
-    return stats.bavail * stats.bsize;
+    const { blocks, bavail, bsize } = await statfs(this.#path);
+    // Some file systems do not tell their size.
+    return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
   }
 
   async subdirectory(name: string): Promise<Storage> {

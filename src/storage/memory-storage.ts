@@ -8,8 +8,9 @@
  * - of the directory operations not synced a random beginning is kept (a journaling file system keeps their order);
  * - the storage that crashed never answers again.
  *
- * Bytes are held sparsely: a stretch that was never written, or only with zeros, costs nothing. Synced pages are whole
- * pages, so a durable write takes the rest of its page along, as on a real disk.
+ * Bytes are held sparsely: a stretch that was never written, or only with zeros, costs nothing (but written zeros count
+ * against the disk's capacity). Synced pages are whole pages, so a durable write takes the rest of its page along, as on a
+ * real disk.
  */
 import type { OpenOptions, Storage, StorageFile } from './storage.ts';
 
@@ -33,8 +34,23 @@ class Inode {
   sizeBytes = 0;
   durableSizeBytes = 0;
   readonly #extents = new Map<number, Buffer>();
+  /** Indexes of the extents that were written to, if only with zeros. */
+  readonly #taken = new Set<number>();
   /** What the disk holds of each page that differs (or may differ) from #extents. */
   readonly #onDisk = new Map<number, Buffer>();
+
+  get takenBytes(): number {
+    return this.#taken.size * extentBytes;
+  }
+
+  /** What of the disk a write would take that the file does not have yet. */
+  missingBytes(position: number, lengthBytes: number): number {
+    let bytes = 0;
+    for (let index = Math.floor(position / extentBytes); index * extentBytes < position + lengthBytes; index++) {
+      if (!this.#taken.has(index)) bytes += extentBytes;
+    }
+    return bytes;
+  }
 
   readInto(target: Buffer, start: number, lengthBytes: number, position: number): number {
     const available = Math.max(0, Math.min(lengthBytes, this.sizeBytes - position));
@@ -58,6 +74,9 @@ class Inode {
       this.#writeWithinPage(source, start + done, part, position + done);
       done += part;
     }
+    for (let index = Math.floor(position / extentBytes); index * extentBytes < position + lengthBytes; index++) {
+      this.#taken.add(index);
+    }
     this.sizeBytes = Math.max(this.sizeBytes, position + lengthBytes);
   }
 
@@ -79,6 +98,7 @@ class Inode {
       at += part;
     }
     this.sizeBytes = sizeBytes;
+    for (const index of this.#taken) if (index * extentBytes >= sizeBytes) this.#taken.delete(index);
   }
 
   /** Becomes what a power cut leaves. */
@@ -148,10 +168,22 @@ class Directory {
 
 /** One file system: what the storages of all its directories share. It outlives them, as a disk does. */
 export class MemoryDisk {
+  /** Of the files together, in extents; a write beyond it fails with ENOSPC. */
+  readonly capacityBytes: number;
   readonly pendingWrites = new Set<PendingWrite>();
   readonly #directories = new Map<string, Directory>();
   /** Grows with each crash; a storage of an earlier generation is dead. */
   generation = 0;
+
+  constructor(capacityBytes: number = Number.POSITIVE_INFINITY) {
+    this.capacityBytes = capacityBytes;
+  }
+
+  get freeBytes(): number {
+    if (this.capacityBytes === Number.POSITIVE_INFINITY) return this.capacityBytes;
+    const inodes = new Set([...this.#directories.values()].flatMap(({ names }) => [...names.values()]));
+    return this.capacityBytes - [...inodes].reduce((sum, { takenBytes }) => sum + takenBytes, 0);
+  }
 
   directory(path: string): Directory {
     let directory = this.#directories.get(path);
@@ -201,6 +233,9 @@ const applyTorn = ({ inode, buffer, start, lengthBytes, position }: PendingWrite
 };
 
 const missing = (name: string): Error => Object.assign(new Error(`ENOENT: no such file: ${name}`), { code: 'ENOENT' });
+
+const full = (name: string): Error =>
+  Object.assign(new Error(`ENOSPC: no space left on the disk, write '${name}'`), { code: 'ENOSPC' });
 
 /** Completes operations a turn later, unless the disk has crashed since. */
 class Session {
@@ -252,6 +287,10 @@ class MemoryFile implements StorageFile {
     setImmediate(() => {
       if (this.#session.isDead) return;
       pendingWrites.delete(pending);
+      if (this.#inode.missingBytes(position, lengthBytes) > this.#session.disk.freeBytes) {
+        done(full(this.name));
+        return;
+      }
       this.#inode.write(buffer, start, lengthBytes, position);
       if (this.#durable) this.#inode.syncRange(position, lengthBytes);
       done(null);
@@ -339,7 +378,7 @@ export class MemoryStorage implements Storage {
   }
 
   async freeBytes(): Promise<number> {
-    return Number.POSITIVE_INFINITY;
+    return this.disk.freeBytes;
   }
 
   async subdirectory(name: string): Promise<Storage> {

@@ -53,22 +53,26 @@ interface Starting {
   readonly ready: Promise<Ports>;
 }
 
-interface ServeOptions {
+/** Where a broker keeps its data, if not in a folder of the file system that everybody uses. */
+export interface DataPlace {
   readonly dataDir: string;
+  /** Program and arguments that run the command behind them where dataDir is. */
+  readonly command: readonly string[];
+}
+
+interface ServeOptions extends DataPlace {
   /** `name=value` each, beside those above. */
   readonly settings: readonly string[];
 }
 
 const serve = (options: ServeOptions, { kafkaPort, amqpPort }: Ports): Starting => {
   const set = [...settings, ...options.settings].flatMap((setting) => ['--set', setting]);
-  const child = spawn(
-    process.execPath,
-    [
-      ...['--import', 'tsx', 'src/server/main.ts', 'serve', '--data', options.dataDir],
-      ...['--kafka', `127.0.0.1:${kafkaPort}`, '--amqp', `127.0.0.1:${amqpPort}`, ...set],
-    ],
-    { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+  const [program, ...args] = [
+    ...options.command,
+    ...[process.execPath, '--import', 'tsx', 'src/server/main.ts', 'serve', '--data', options.dataDir],
+    ...['--kafka', `127.0.0.1:${kafkaPort}`, '--amqp', `127.0.0.1:${amqpPort}`, ...set],
+  ];
+  const child = spawn(program!, args, { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   const ready = new Promise<Ports>((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -119,8 +123,14 @@ const signalAndWait = async (child: ChildProcess, signal: NodeJS.Signals): Promi
   }
 };
 
-/** @param moreSettings `name=value` each; real peers do not get them */
-export const startBrokerUnderTest = async (moreSettings: readonly string[] = []): Promise<BrokerUnderTest> => {
+/**
+ * @param moreSettings `name=value` each; real peers do not get them
+ * @param place absent: a new folder, removed by stop()
+ */
+export const startBrokerUnderTest = async (
+  moreSettings: readonly string[] = [],
+  place?: DataPlace,
+): Promise<BrokerUnderTest> => {
   if (againstPeers) {
     const notOurs = async (): Promise<never> => {
       throw new Error('a peer is not ours to kill');
@@ -134,13 +144,13 @@ export const startBrokerUnderTest = async (moreSettings: readonly string[] = [])
       killInRecovery: notOurs,
     };
   }
-  const dataDir = await mkdtemp(join(tmpdir(), 'rosettamq-test-'));
-  const options: ServeOptions = { dataDir, settings: moreSettings };
+  const dataDir = place?.dataDir ?? (await mkdtemp(join(tmpdir(), 'rosettamq-test-')));
+  const options: ServeOptions = { dataDir, command: place?.command ?? [], settings: moreSettings };
   let running = serve(options, { kafkaPort: 0, amqpPort: 0 });
   // A test process that dies must not leave its broker or the data behind.
   const clearOnExit = (): void => {
     running.process.kill('SIGKILL');
-    rmSync(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+    if (place === undefined) rmSync(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   };
   const onSignal = (): void => process.exit(1);
   process.once('exit', clearOnExit).once('SIGTERM', onSignal).once('SIGINT', onSignal);
@@ -152,7 +162,7 @@ export const startBrokerUnderTest = async (moreSettings: readonly string[] = [])
       try {
         await signalAndWait(running.process, 'SIGTERM');
       } finally {
-        await rm(dataDir, { recursive: true, force: true });
+        if (place === undefined) await rm(dataDir, { recursive: true, force: true });
         process.off('exit', clearOnExit).off('SIGTERM', onSignal).off('SIGINT', onSignal);
       }
     },

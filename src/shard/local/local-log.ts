@@ -33,7 +33,7 @@ import { Recovery } from './recovery.ts';
 import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalFiles } from './wal-files.ts';
-import { checkpointEveryFiles, checkpointRetryMs, type WalLimits, walLimits } from './wal-limits.ts';
+import { checkpointEveryFiles, checkpointReserveBytes, checkpointRetryMs, type WalLimits, walLimits } from './wal-limits.ts';
 
 export interface LocalLogOptions {
   /** The directory of this log alone. */
@@ -71,14 +71,15 @@ export class LocalLog implements ShardLog {
   #checkpointPosition = 0;
   #checkpointBytes = 0;
   #checkpointing: Promise<void> | undefined;
-  /** After a failed checkpoint none is wanted before this time. */
-  #checkpointNotBefore = 0;
+  /** After a failed checkpoint, until another one is wanted. */
+  #checkpointRetry: { cancel(): void } | undefined;
   /** During replay: end of the commit being replayed. */
   #replayPosition = 0;
 
   onDurable: (durablePosition: Position) => void = () => {};
   onFailed: (error: Error) => void = () => {};
   onRoomChanged: (hasRoom: boolean) => void = () => {};
+  onCheckpointDue: () => void = () => {};
 
   constructor(options: LocalLogOptions) {
     this.#storage = options.storage;
@@ -274,6 +275,10 @@ export class LocalLog implements ShardLog {
     return this.#segments.create();
   }
 
+  async freeBytes(): Promise<number> {
+    return (await this.#storage.freeBytes()) - checkpointReserveBytes(this.#limits);
+  }
+
   adoptSegment(id: number): AdoptedSegment {
     return this.#segments.adopt(id, this.#appliedPosition);
   }
@@ -303,12 +308,12 @@ export class LocalLog implements ShardLog {
    * would have much to replay.
    */
   get wantsCheckpoint(): boolean {
-    if (this.#state !== 'open' || this.#checkpointing !== undefined) return false;
-    if (this.#checkpointNotBefore > 0 && this.#clock.now() < this.#checkpointNotBefore) return false;
+    if (this.#state !== 'open' || this.#checkpointing !== undefined || this.#checkpointRetry !== undefined) return false;
     const { endPosition, durableFileSequence } = this.#writer;
     if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
+    const nextPosition = endPosition + 1;
     const freedBytes =
-      this.#files.reclaimableBytes(endPosition, durableFileSequence) + this.#segments.reclaimableBytes(endPosition);
+      this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.#segments.reclaimableBytes(nextPosition);
     if (freedBytes === 0) return false;
     return freedBytes >= this.#checkpointBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
   }
@@ -319,13 +324,20 @@ export class LocalLog implements ShardLog {
     this.#checkpointing = this.#writeCheckpoint(checkpoint);
     try {
       await this.#checkpointing;
-      this.#checkpointNotBefore = 0;
     } catch (error) {
-      this.#checkpointNotBefore = this.#clock.now() + checkpointRetryMs;
+      this.#retryCheckpointLater();
       throw error;
     } finally {
       this.#checkpointing = undefined;
     }
+  }
+
+  #retryCheckpointLater(): void {
+    if (this.#state !== 'open' || this.#checkpointRetry !== undefined) return;
+    this.#checkpointRetry = this.#clock.after(checkpointRetryMs, () => {
+      this.#checkpointRetry = undefined;
+      this.onCheckpointDue();
+    });
   }
 
   async #writeCheckpoint({ position, data }: Checkpoint): Promise<void> {
@@ -349,6 +361,7 @@ export class LocalLog implements ShardLog {
     this.#checkpointBytes = data.length;
     await this.#files.reclaim(reclaimed);
     await this.#segments.reclaim(reclaimedSegments);
+    if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
     await this.#removeCheckpointsExcept(kept);
   }
 
@@ -375,6 +388,7 @@ export class LocalLog implements ShardLog {
 
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
+    this.#checkpointRetry?.cancel();
     if (this.#state === 'open') {
       this.#state = 'closing';
       await this.#writer

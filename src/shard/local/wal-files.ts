@@ -1,17 +1,19 @@
 /**
  * The set of files of one log: those that hold frames (in use), those prepared for the frames to come (upcoming), and
  * those reclaimed, which become upcoming ones or are removed. One background loop prepares, recycles and removes, one
- * step at a time; it alone creates and renames files. If it cannot prepare (disk full) the log has no room until a retry
- * succeeds, while the active file, prepared before, still takes what drains.
+ * step at a time; it alone creates and renames files. If it cannot prepare (disk full) the log has no room until all
+ * files that should be ready are, while the active file, prepared before, still takes what drains. A next file is begun only
+ * if the disk has room for all of it: what would be left over without it is for checkpoints, which free more.
  *
  * How far ahead: the active file of a fresh log is zeroed a quarter of a file ahead of the frames, so that start is
  * immediate and an idle log small; once an eighth of it is written, it and a next file are prepared in full.
  */
 import type { Clock } from '../../core/clock.ts';
+import { BrokerError } from '../../core/errors.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { closeZeroHandle, isMissing, type PrepareContext, prepareHeader, zeroStep } from './prepare-file.ts';
 import { WalFile } from './wal-file.ts';
-import { prepareRetryMsMax, prepareRetryMsMin, spareFilesMax, type WalLimits } from './wal-limits.ts';
+import { checkpointReserveBytes, prepareRetryMsMax, prepareRetryMsMin, spareFilesMax, type WalLimits } from './wal-limits.ts';
 
 export interface WalFilesOptions {
   readonly storage: Storage;
@@ -230,6 +232,11 @@ export class WalFiles {
     await this.#closeHandles(file);
     if (this.#isStopped) return;
     this.#reclaimed.push(file.name);
+    this.noteSpaceFreed();
+  }
+
+  /** The disk has more space than before: what failed for want of it is tried again at once. */
+  noteSpaceFreed(): void {
     this.#retryTimer?.cancel();
     this.#retryTimer = undefined;
     this.#kick();
@@ -244,7 +251,7 @@ export class WalFiles {
     try {
       this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== last);
       await this.#closeHandles(last);
-      await this.#options.storage.remove(last.name);
+      await this.#remove(last.recycledFrom ?? last.name);
       return true;
     } finally {
       this.#isPaused = false;
@@ -325,7 +332,7 @@ export class WalFiles {
 
   async #prepare(file: WalFile): Promise<void> {
     try {
-      if (file.handle === undefined) await prepareHeader(file, this.#context);
+      if (file.handle === undefined) await this.#begin(file);
       else await zeroStep(file, this.#context);
     } finally {
       this.#continueWaiting(file);
@@ -333,8 +340,19 @@ export class WalFiles {
     if (file.readyBytes === this.#walFileBytes) {
       this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== file);
     }
+    if (this.#unprepared.some((each) => this.#isDue(each))) return;
     this.#prepareHasFailed = false;
     this.#updateRoom();
+  }
+
+  async #begin(file: WalFile): Promise<void> {
+    if (file !== this.#active && file.recycledFrom === undefined) {
+      const freeBytes = await this.#options.storage.freeBytes();
+      if (freeBytes < this.#walFileBytes + checkpointReserveBytes(this.#options.limits)) {
+        throw new BrokerError('storage-full', `the disk has ${freeBytes} bytes left, too few for ${file.name}`);
+      }
+    }
+    await prepareHeader(file, this.#context);
   }
 
   #continueWaiting(file: WalFile): void {
@@ -355,11 +373,16 @@ export class WalFiles {
     if (this.#upcoming.length < spareFilesMax) {
       this.#addUpcoming(name);
     } else {
-      await this.#options.storage.remove(name).catch((error: unknown) => {
-        if (!isMissing(error)) throw error;
-      });
+      await this.#remove(name);
     }
     this.#reclaimed.shift();
+  }
+
+  /** Rejects with the error of the system, unless the file is gone. */
+  async #remove(name: string): Promise<void> {
+    await this.#options.storage.remove(name).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
   }
 
   #retryLater(wasPreparing: boolean): void {

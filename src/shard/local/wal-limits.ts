@@ -23,6 +23,8 @@ export const loadedBytesMax = 16 * 1024 * 1024;
 export const checkpointEveryFiles = 4;
 /** After a failed checkpoint. */
 export const checkpointRetryMs = 1_000;
+/** Of the disk, what is left to checkpoints when nothing else may grow: files of the log and segments are not begun in it. */
+export const checkpointReserveBytes = ({ walFileBytes }: WalLimits): number => walFileBytes / 64;
 /** Retry of a failed file preparation. */
 export const prepareRetryMsMin = 100;
 export const prepareRetryMsMax = 5_000;
