@@ -2,15 +2,13 @@
 // goes with the process that made it, however the test ends.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rmdir, statfs } from 'node:fs/promises';
+import { rmdirSync } from 'node:fs';
+import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DataPlace } from '../clients/broker-under-test.ts';
 
-export interface SmallDisk extends DataPlace, AsyncDisposable {
-  /** Bytes that can still be written. */
-  freeBytes(): Promise<number>;
-}
+export interface SmallDisk extends DataPlace, AsyncDisposable {}
 
 const holderScript = 'mount -t tmpfs -o "size=$1" rosettamq-test "$2" && echo mounted && exec cat';
 
@@ -35,24 +33,27 @@ const whyNotMounted = (holder: ChildProcess): Promise<string | undefined> =>
 /** The disk, or why this machine does not let the test have one: mounting wants root and a kernel with namespaces. */
 export const mountSmallDisk = async (sizeBytes: number): Promise<SmallDisk | string> => {
   const dataDir = await mkdtemp(join(tmpdir(), 'rosettamq-disk-'));
+  // Outside of the namespace the folder is empty.
+  const clearOnExit = (): void => rmdirSync(dataDir);
+  process.once('exit', clearOnExit);
+  const clear = async (): Promise<void> => {
+    process.off('exit', clearOnExit);
+    await rmdir(dataDir);
+  };
   const holder = startHolder(sizeBytes, dataDir);
   const problem = await whyNotMounted(holder);
   if (problem !== undefined) {
-    await rmdir(dataDir);
+    await clear();
     return problem;
   }
   return {
     dataDir,
     command: ['nsenter', `--mount=/proc/${holder.pid}/ns/mnt`, `--wd=${process.cwd()}`],
-    freeBytes: async () => {
-      const { bavail, bsize } = await statfs(`/proc/${holder.pid}/root${dataDir}`);
-      return bavail * bsize;
-    },
     [Symbol.asyncDispose]: async () => {
       const exited = once(holder, 'exit');
       holder.stdin!.end();
       await exited;
-      await rmdir(dataDir);
+      await clear();
     },
   };
 };
