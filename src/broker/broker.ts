@@ -115,6 +115,7 @@ export class Broker {
       const log = new LocalLog({
         storage,
         durability: options.durability,
+        clock: this.clock,
         limits: { walBytesMax, ...options.walLimits },
       });
       const shard = new Shard(index, log, this.gate);
@@ -178,6 +179,8 @@ export class Broker {
       const id = Buffer.from(this.random.hex(16), 'hex').toString('base64url');
       this.#catalog.commit([{ op: 'cluster-id', id }]);
     }
+    for (const shard of this.#shards) shard.endRecovery();
+    for (const folder of this.#folders) folder.check();
   }
 
   get shardCount(): number {

@@ -1,87 +1,11 @@
 // What outlives the write-ahead log: folded into segments, read back as it was, settled, deleted and recovered from there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { appendBatch } from '../log/append-batch.ts';
-import { encodeBatch } from '../log/batch-encode.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from '../log/batch-header.ts';
-import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { FaultyStorage } from '../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
-import type { Storage } from '../storage/storage.ts';
-import { type Broker, openBroker } from './broker.ts';
-import { FakeClock } from './groups/fake-clock.ts';
-import type { Message, MessageForm } from './message.ts';
-import type { Delivery, Sink } from './queues/delivery.ts';
-import type { Queue } from './queues/queue.ts';
-
-const kib = 1024;
-const walFileBytes = 64 * kib;
-const walLimits = {
-  walFileBytes,
-  walBytesMax: 8 * walFileBytes,
-  walReserveBytes: 2 * walFileBytes,
-  walGroupBytes: 8 * kib,
-  arenaChunkBytes: 16 * kib,
-  arenaBytes: 64 * kib,
-  readAheadBytes: 32 * kib,
-};
-
-/** The stored bytes are the body. */
-const plainForm: MessageForm = {
-  id: 200,
-  decode: (buffer, start, end, timestampMs): Message => ({
-    key: null,
-    body: Buffer.from(buffer.subarray(start, end)),
-    headers: [],
-    timestampMs,
-  }),
-};
-
-interface Stand {
-  readonly disk: MemoryDisk;
-  readonly clock: FakeClock;
-  broker: Broker;
-  readonly failures: Error[];
-}
-
-const open = async (disk: MemoryDisk, wrap = (storage: Storage): Storage => storage): Promise<Stand> => {
-  const clock = new FakeClock();
-  const failures: Error[] = [];
-  const broker = await openBroker({
-    storage: wrap(new MemoryStorage(disk)),
-    durability: 'sync',
-    walLimits,
-    clock,
-    forms: [plainForm],
-    onFoldFailed: (error) => failures.push(error),
-  });
-  return { disk, clock, broker, failures };
-};
-
-const declare = (broker: Broker, name: string): Queue =>
-  broker
-    .vhost('/')!
-    .declareQueue(name, { durable: true, exclusive: false, autoDelete: false, arguments: new Map() }, undefined);
-
-const publish = ({ broker }: Stand, logs: readonly Log[], body: string, isTransient = false): void => {
-  const builder = broker.blockBuilder(broker.vhost('/')!);
-  builder.begin(plainForm.id, broker.clock.now());
-  builder.beginMessage();
-  builder.piece(Buffer.from(body), 0, Buffer.byteLength(body));
-  const message = builder.endMessage();
-  for (const log of logs) builder.deliver(log, message, isTransient);
-  builder.commit();
-};
-
-const produce = (log: Log, values: readonly string[]): void => {
-  const batch = encodeBatch(
-    values.map((value) => ({ key: null, value: Buffer.from(value), headers: [], timestampMs: 7 })),
-  );
-  const source = { lengthBytes: batch.length, copyTo: (target: Buffer, at: number) => void batch.copy(target, at) };
-  const outcome = appendBatch(log, source, { nowMs: 7, stampsAppendTime: false, producersExpiredBeforeMs: 0 });
-  assert.equal(outcome.kind, 'appended');
-};
+import { collect, declare, isFolded, kib, open, produce, publish, type Received, type Stand } from './folding-stand.ts';
 
 /** Publishes to another queue until `condition` holds; with `purges` that is emptied at once. */
 const fillUntil = async (stand: Stand, condition: () => boolean, purges = false): Promise<void> => {
@@ -94,51 +18,6 @@ const fillUntil = async (stand: Stand, condition: () => boolean, purges = false)
     await stand.broker.gate.durableNow();
     await new Promise((resolve) => setImmediate(resolve));
   }
-};
-
-const isFolded = (log: Log): boolean => log.firstUnfoldedPosition === Number.POSITIVE_INFINITY;
-
-interface Received {
-  readonly body: string;
-  readonly offset: number;
-  readonly timestampMs: number;
-}
-
-class Collector implements Sink {
-  readonly autoAck: boolean;
-  readonly exclusive = false;
-  readonly priority = 0;
-  readonly received: Received[] = [];
-  readonly #count: number;
-  #resolve = (): void => {};
-  readonly done = new Promise<void>((resolve) => {
-    this.#resolve = resolve;
-  });
-
-  constructor(count: number, autoAck = false) {
-    this.#count = count;
-    this.autoAck = autoAck;
-  }
-
-  hasCredit(): boolean {
-    return this.received.length < this.#count;
-  }
-
-  deliver(delivery: Delivery): void {
-    const { body, timestampMs } = delivery.message();
-    this.received.push({ body: String(body), offset: delivery.offset, timestampMs: timestampMs! });
-    if (this.received.length === this.#count) this.#resolve();
-  }
-
-  onCancelled(): void {}
-}
-
-const collect = async (queue: Queue, count: number, autoAck = false): Promise<Received[]> => {
-  const collector = new Collector(count, autoAck);
-  queue.subscription.attach(collector);
-  await collector.done;
-  queue.subscription.detach(collector);
-  return collector.received;
 };
 
 test('messages of a queue come from segments as they were, in order, without those that were settled', async () => {

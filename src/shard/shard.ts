@@ -127,6 +127,11 @@ export class Shard {
     this.log.onCheckpointDue = () => this.#checkpointIfWanted();
   }
 
+  /** All shards are open and the state is whole: what was found to be wanted by nobody can be given back. */
+  endRecovery(): void {
+    this.#checkpointIfWanted();
+  }
+
   /**
    * Begins a commit of one record (and of what rides along). Returns where the payload starts in `log.reservedBuffer`; the
    * caller fills all of it and calls endCommit() or abandonCommit() in the same turn.

@@ -184,11 +184,12 @@ export class FullDiskLoad implements AsyncDisposable {
   async verifyAll(): Promise<void> {
     await using session = new KafkajsSession(this.#options.kafka);
     const admin = await session.admin();
-    for (const topic of this.#topics) {
+    const verify = async (topic: FilledTopic): Promise<void> => {
       const [partition] = await admin.fetchTopicOffsets(topic.name);
       assert.equal(Number(partition!.high), topic.acknowledgedCount, topic.name);
       await this.#verify(topic);
-    }
+    };
+    await Promise.all(this.#topics.map(verify));
     await using amqplib = new AmqplibSession(this.#options.amqp);
     await this.#drain(await amqplib.channel());
     assert.equal(this.#consumedCount, this.#publishedCount);

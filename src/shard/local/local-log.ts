@@ -33,7 +33,13 @@ import { Recovery } from './recovery.ts';
 import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalFiles } from './wal-files.ts';
-import { checkpointEveryFiles, checkpointReserveBytes, checkpointRetryMs, type WalLimits, walLimits } from './wal-limits.ts';
+import {
+  checkpointEveryFiles,
+  checkpointReserveBytes,
+  checkpointRetryMs,
+  type WalLimits,
+  walLimits,
+} from './wal-limits.ts';
 
 export interface LocalLogOptions {
   /** The directory of this log alone. */
@@ -308,7 +314,8 @@ export class LocalLog implements ShardLog {
    * would have much to replay.
    */
   get wantsCheckpoint(): boolean {
-    if (this.#state !== 'open' || this.#checkpointing !== undefined || this.#checkpointRetry !== undefined) return false;
+    if (this.#state !== 'open' || this.#checkpointing !== undefined || this.#checkpointRetry !== undefined)
+      return false;
     const { endPosition, durableFileSequence } = this.#writer;
     if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
     const nextPosition = endPosition + 1;

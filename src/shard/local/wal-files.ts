@@ -13,7 +13,13 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { closeZeroHandle, isMissing, type PrepareContext, prepareHeader, zeroStep } from './prepare-file.ts';
 import { WalFile } from './wal-file.ts';
-import { checkpointReserveBytes, prepareRetryMsMax, prepareRetryMsMin, spareFilesMax, type WalLimits } from './wal-limits.ts';
+import {
+  checkpointReserveBytes,
+  prepareRetryMsMax,
+  prepareRetryMsMin,
+  spareFilesMax,
+  type WalLimits,
+} from './wal-limits.ts';
 
 export interface WalFilesOptions {
   readonly storage: Storage;
