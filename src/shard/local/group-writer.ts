@@ -208,6 +208,7 @@ export class GroupWriter {
     this.#chain.previousCrc = sealFrame(chunk.buffer, start, end, fields, this.#salt);
     this.#chain.nextSequence = nextSequence + 1;
     const offset = this.#offsetInFile(file, chunk.basePosition + start);
+    file.cuts.note(offset, this.#chain.previousCrc, this.#limits.readAheadBytes);
     file.handle!.write(chunk.buffer, start, end - start, offset, this.#onWritten);
   };
 

@@ -1,7 +1,8 @@
 /**
- * Pieces of the log read back from its files, for readers behind the arena. Windows lie on a grid of the bytes to read ahead,
- * so that readers near one another share them, and concurrent loads of one window share the read. The most recently used are
- * kept, up to `loadedBytesMax` together. Their memory is never reused, only dropped: whoever still holds a view keeps it alive.
+ * Pieces of the log read back from its files, for readers behind the arena. Who loads says how files are divided into
+ * windows, always in the same way, so that readers near one another share them; and concurrent loads of one window share the
+ * read. The most recently used are kept, up to `loadedBytesMax` together. Their memory is never reused, only dropped: whoever
+ * still holds a view keeps it alive.
  */
 import type { Position } from '../../core/ids.ts';
 import type { StorageFile } from '../../storage/storage.ts';
@@ -23,6 +24,15 @@ class LoadedWindow implements Chunk {
 
   unpin(): void {}
 
+  /** Up to so many bytes from `position` on, in memory of their own. */
+  copy(position: number, lengthBytes: number): LoadedWindow {
+    const start = position - this.basePosition;
+    const bytes = this.buffer.subarray(start, start + lengthBytes);
+    const buffer = Buffer.allocUnsafeSlow(bytes.length);
+    bytes.copy(buffer);
+    return new LoadedWindow(buffer, position);
+  }
+
   covers(position: number, lengthBytes: number): boolean {
     return position >= this.basePosition && position + lengthBytes <= this.endPosition;
   }
@@ -34,30 +44,33 @@ export interface LoadRequest {
   readonly filePosition: number;
   readonly offset: number;
   readonly lengthBytes: number;
-  /** Nothing is read from here on: it is not durable, or not part of the log. */
-  readonly limitOffset: number;
-  /** Size of the window; that of all if absent. */
+  /** What is read, offsets in the file; [offset, offset + lengthBytes) lies in it. */
+  readonly window: { readonly start: number; readonly end: number };
+  /** Least size of a piece for a reader that wants no more than it needs: it gets a copy, not all of the window. */
   readonly aheadBytes: number | undefined;
   /**
-   * Called with what was read from `offset` of the file on, readBytes of it (fewer than the buffer holds at the end of the
-   * file). Throws if these are not the bytes that were written: nothing of the window is handed out then.
+   * Called with what was read of the window, readBytes of it (fewer than the buffer holds at the end of the file). Throws if
+   * these are not the bytes that were written: nothing of the window is handed out then.
    */
-  readonly verify?: (buffer: Buffer, readBytes: number, offset: number) => void;
+  readonly verify: (buffer: Buffer, readBytes: number) => void;
 }
 
 export class LoadedWindows {
-  readonly #readAheadBytes: number;
   /** Most recently used first. */
   readonly #windows: LoadedWindow[] = [];
   #keptBytes = 0;
   /** Reads under way. */
-  readonly #loading = new Set<{ readonly start: number; readonly end: number; readonly result: Promise<Chunk> }>();
-
-  constructor(readAheadBytes: number) {
-    this.#readAheadBytes = readAheadBytes;
-  }
+  readonly #loading = new Set<{
+    readonly start: number;
+    readonly end: number;
+    readonly result: Promise<LoadedWindow>;
+  }>();
 
   find(position: number, lengthBytes: number): Chunk | undefined {
+    return this.#find(position, lengthBytes);
+  }
+
+  #find(position: number, lengthBytes: number): LoadedWindow | undefined {
     const windows = this.#windows;
     for (let index = 0; index < windows.length; index++) {
       const window = windows[index]!;
@@ -76,14 +89,17 @@ export class LoadedWindows {
     while (this.#loading.size > 0) await Promise.allSettled([...this.#loading].map(({ result }) => result));
   }
 
-  load(request: LoadRequest): Promise<Chunk> {
-    const { filePosition, offset, lengthBytes, limitOffset } = request;
-    const cached = this.find(filePosition + offset, lengthBytes);
-    if (cached !== undefined) return Promise.resolve(cached);
-    const aheadBytes = Math.min(request.aheadBytes ?? this.#readAheadBytes, this.#readAheadBytes);
-    const gridStart = offset - (offset % aheadBytes);
-    const start = filePosition + gridStart;
-    const end = filePosition + Math.min(limitOffset, Math.max(gridStart + aheadBytes, offset + lengthBytes));
+  async load(request: LoadRequest): Promise<Chunk> {
+    const { filePosition, offset, lengthBytes, aheadBytes } = request;
+    const window = this.#find(filePosition + offset, lengthBytes) ?? (await this.#load(request));
+    if (aheadBytes === undefined || window.buffer.length <= 2 * aheadBytes) return window;
+    return window.copy(filePosition + offset, Math.max(lengthBytes, aheadBytes));
+  }
+
+  #load(request: LoadRequest): Promise<LoadedWindow> {
+    const { filePosition, offset, lengthBytes, window } = request;
+    const start = filePosition + window.start;
+    const end = filePosition + window.end;
     for (const loading of this.#loading) {
       if (loading.start <= start && loading.end >= filePosition + offset + lengthBytes) return loading.result;
     }
@@ -104,11 +120,11 @@ export class LoadedWindows {
     this.#keptBytes = kept.reduce((bytes, { buffer }) => bytes + buffer.length, 0);
   }
 
-  async #read({ handle, filePosition, verify }: LoadRequest, start: number, end: number): Promise<Chunk> {
+  async #read({ handle, filePosition, verify }: LoadRequest, start: number, end: number): Promise<LoadedWindow> {
     const offset = start - filePosition;
     const buffer = Buffer.allocUnsafeSlow(end - start);
     const readBytes = await handle.read(buffer, 0, buffer.length, offset);
-    verify?.(buffer, readBytes, offset);
+    verify(buffer, readBytes);
     if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${offset + readBytes}`);
     const window = new LoadedWindow(buffer, start);
     // A shorter window of the same place, read when less of it was durable, is of no more use.

@@ -26,6 +26,7 @@ import type {
   ShardLogOpened,
 } from '../shard-log.ts';
 import { checkpointName, checkpointNumber, type StoredCheckpoint, storeCheckpoint } from './checkpoint-file.ts';
+import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import { readSealedFile } from './read-stretch.ts';
@@ -112,7 +113,7 @@ export class LocalLog implements ShardLog {
       },
       onFailed: (error) => this.#fail(error),
     });
-    this.#windows = new LoadedWindows(this.#limits.readAheadBytes);
+    this.#windows = new LoadedWindows();
     this.#segments = new SegmentFiles({ storage: options.storage, readAheadBytes: this.#limits.readAheadBytes });
   }
 
@@ -126,6 +127,7 @@ export class LocalLog implements ShardLog {
       const recovery = new Recovery({
         storage: this.#storage,
         walFileBytes: this.#limits.walFileBytes,
+        readAheadBytes: this.#limits.readAheadBytes,
         durable: this.#durable,
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint,
@@ -216,9 +218,14 @@ export class LocalLog implements ShardLog {
     const limitOffset = this.#durableOffset(file);
     if (offset + lengthBytes > limitOffset)
       throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
+    const piece = file.cuts.pieceAt(offset, limitOffset);
+    if (offset + lengthBytes > piece.end)
+      throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
+    const verify = (buffer: Buffer, readBytes: number): void =>
+      assertFrames(file.name, piece, this.#salt, buffer, readBytes);
     this.#files.beginRead(file);
     try {
-      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, limitOffset, aheadBytes });
+      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, window: piece, verify, aheadBytes });
     } catch (error) {
       throw operatingError(error);
     } finally {

@@ -37,6 +37,8 @@ import {
 export interface RecoveryOptions {
   readonly storage: Storage;
   readonly walFileBytes: number;
+  /** Size of the pieces in which files are read back later. */
+  readonly readAheadBytes: number;
   readonly durable: boolean;
   /** A file that is in use, before anything in it is replayed; in order of sequence. */
   readonly onFile: (file: WalFile) => void;
@@ -263,6 +265,7 @@ export class Recovery {
       const start = alignFrame(endOffset);
       if (!(await scanner.readFrame(start, this.#salt!)) || !header.continues(this.#chain)) break;
       file.chainStart ??= { frameSequence: nextSequence, previousCrc, epoch };
+      file.cuts.note(start, header.crc, this.#options.readAheadBytes);
       this.#chain.nextSequence++;
       this.#chain.previousCrc = header.crc;
       this.#chain.epoch = header.epoch;

@@ -63,7 +63,9 @@ interface Segment {
 export class SegmentFiles {
   readonly #storage: Storage;
   readonly #slotCount: number;
-  readonly #windows: LoadedWindows;
+  /** Whole pages. */
+  readonly #readAheadBytes: number;
+  readonly #windows = new LoadedWindows();
   readonly #handles: FileHandles;
   /** Found by open(), or why it cannot be adopted. Adopted ones are removed. */
   readonly #found = new Map<number, SegmentFile | Error>();
@@ -89,7 +91,7 @@ export class SegmentFiles {
   constructor({ storage, readAheadBytes, slotCount = segmentsMax }: SegmentFilesOptions) {
     this.#storage = storage;
     this.#slotCount = slotCount;
-    this.#windows = new LoadedWindows(roundUp(readAheadBytes, segmentPageBytes));
+    this.#readAheadBytes = roundUp(readAheadBytes, segmentPageBytes);
     this.#handles = new FileHandles(storage, segmentHandlesMax);
   }
 
@@ -221,15 +223,17 @@ export class SegmentFiles {
     const start = position - basePosition;
     const offset = start - (start % segmentPageBytes);
     const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
+    const windowStart = offset - (offset % this.#readAheadBytes);
+    const windowEnd = Math.min(dataBytes, Math.max(windowStart + this.#readAheadBytes, pagesEnd));
     return this.#handles.use(segmentFileName(segment.id), (handle) =>
       this.#windows.load({
         handle,
         filePosition: basePosition,
         offset,
         lengthBytes: pagesEnd - offset,
-        limitOffset: dataBytes,
-        aheadBytes: aheadBytes === undefined ? undefined : roundUp(aheadBytes, segmentPageBytes),
-        verify: (buffer, readBytes, readOffset) => assertPages(segment, buffer, readBytes, readOffset),
+        window: { start: windowStart, end: windowEnd },
+        verify: (buffer, readBytes) => assertPages(segment, buffer, readBytes, windowStart),
+        aheadBytes,
       }),
     );
   }

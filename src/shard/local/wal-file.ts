@@ -16,6 +16,7 @@
  */
 import type { StorageFile } from '../../storage/storage.ts';
 import { crc32c } from '../../wire/crc32c.ts';
+import { FrameCuts } from './frame-cuts.ts';
 
 export const walHeaderBytes = 512;
 export const walMarkerOffset = 256;
@@ -91,6 +92,8 @@ export class WalFile {
   endOffset = 0;
   /** Known from the first frame's write on. */
   chainStart: ChainStart | undefined;
+  /** Of all frames written to it so far. */
+  readonly cuts = new FrameCuts();
   /** How often something in it is wanted beyond a checkpoint. */
   holdCount = 0;
   /** End of the log when holdCount last fell to 0: a fold from beyond it no longer refers to the file. */
