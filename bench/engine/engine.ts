@@ -83,6 +83,10 @@ class Consumer implements Sink {
     if (this.received === this.#expected) this.#resolve();
   }
 
+  onDamaged(error: Error): void {
+    throw error;
+  }
+
   onCancelled(): void {}
 }
 

@@ -83,6 +83,10 @@ class CollectingSink implements Sink {
     if (this.#waiting !== undefined && this.received.length >= this.#waiting.count) this.#waiting.resolve();
   }
 
+  onDamaged(error: Error): void {
+    throw error;
+  }
+
   onCancelled(): void {
     this.cancelled = true;
   }

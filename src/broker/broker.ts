@@ -35,6 +35,13 @@ export interface UnreadableBatch {
   readonly endOffset: number;
 }
 
+/** `error` names the file and the byte. */
+export interface Damage {
+  readonly topic: string;
+  readonly partition: number;
+  readonly error: BrokerError;
+}
+
 export interface BrokerOptions {
   /** Where everything is kept. */
   readonly storage: Storage;
@@ -61,6 +68,8 @@ export interface BrokerOptions {
   readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
   /** A reader of another protocol has passed over a batch that its producer damaged. */
   readonly onUnreadable?: (batch: UnreadableBatch) => void;
+  /** Stored bytes are damaged: told once for each place. What needs them gets an error, everything else goes on. */
+  readonly onDamaged?: (damage: Damage) => void;
 }
 
 export interface CreateTopicOptions {
@@ -72,6 +81,8 @@ export interface CreateTopicOptions {
 
 /** Producer ids are taken from the catalog in such portions. */
 const producerIdPortion = 1000;
+/** Places of damage that are remembered, so that each is told once. */
+const damagesToldMax = 1000;
 
 export class Broker {
   readonly gate: DurableGate;
@@ -98,6 +109,9 @@ export class Broker {
   #ended = false;
   readonly #onFailed: (error: Error) => void;
   readonly #onUnreadable: (batch: UnreadableBatch) => void;
+  readonly #onDamaged: (damage: Damage) => void;
+  /** Messages of the damage told, at most damagesToldMax. */
+  readonly #damagesTold = new Set<string>();
 
   /** Use openBroker(). */
   constructor(options: BrokerOptions, storages: readonly Storage[]) {
@@ -105,6 +119,7 @@ export class Broker {
     this.random = options.random ?? systemRandom;
     this.#onFailed = options.onFailed ?? (() => {});
     this.#onUnreadable = options.onUnreadable ?? (() => {});
+    this.#onDamaged = options.onDamaged ?? (() => {});
     this.gate = new DurableGate(storages.length);
     this.access = new Access({
       users: options.users ?? new Map([['guest', 'guest']]),
@@ -146,6 +161,7 @@ export class Broker {
           gate: this.gate,
           acks: (log) => this.#ackCollectors.get(log.store)!,
           onStorageFailed: (error) => this.#fail(error),
+          onDamaged: (log, error) => this.noteDamaged(log, error),
           onUnreadable: (log, baseOffset, endOffset) => this.noteUnreadable(log, baseOffset, endOffset),
           onUnused,
         }),
@@ -233,13 +249,25 @@ export class Broker {
 
   /** A reader has passed over the batch at these offsets, as it cannot be opened. */
   noteUnreadable(log: Log, baseOffset: number, endOffset: number): void {
+    const place = this.#placeOf(log);
+    if (place !== undefined) this.#onUnreadable({ ...place, baseOffset, endOffset });
+  }
+
+  /** A reader has met damaged bytes. */
+  noteDamaged(log: Log, error: BrokerError): void {
+    if (this.#damagesTold.has(error.message) || this.#damagesTold.size >= damagesToldMax) return;
+    this.#damagesTold.add(error.message);
+    const place = this.#placeOf(log);
+    if (place !== undefined) this.#onDamaged({ ...place, error });
+  }
+
+  #placeOf(log: Log): { topic: string; partition: number } | undefined {
     for (const vhost of this.#vhosts.values()) {
       const topics = [...vhost.topics, ...[...vhost.queues].map((queue) => queue.topic)];
       const topic = topics.find(({ partitions }) => partitions.includes(log));
-      if (topic === undefined) continue;
-      this.#onUnreadable({ topic: topic.name, partition: topic.partitions.indexOf(log), baseOffset, endOffset });
-      return;
+      if (topic !== undefined) return { topic: topic.name, partition: topic.partitions.indexOf(log) };
     }
+    return undefined;
   }
 
   /** False: new messages are refused or held back; everything that makes room goes on. */

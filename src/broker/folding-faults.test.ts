@@ -222,9 +222,9 @@ const count = async (): Promise<Counted> => {
   });
   const model = new Model();
   assert.ok(await workload(stand, model));
+  const trace = [...faulty.trace];
   await verify(stand, model);
   await close(stand);
-  const { trace } = faulty;
   const counts = (pattern: RegExp): number => trace.filter((step) => pattern.test(step)).length;
   assert.ok(counts(/^rename segment-/) >= 3, 'folds');
   assert.ok(counts(/^rename checkpoint-/) >= 3, 'checkpoints');
@@ -250,8 +250,9 @@ const faultRun = async (fault: Omit<Fault, 'nth'>, nth: number): Promise<void> =
   };
   const stand = await open(disk, (storage) => wrap(storage as MemoryStorage)).catch(() => undefined);
   if (stand !== undefined) {
-    if (await workload(stand, model)) await during(stand, verify(stand, model));
+    const isServing = await workload(stand, model);
     faulty.heal();
+    if (isServing) await verify(stand, model);
     await close(stand);
   }
   await verifyReopened(disk, model);
@@ -260,6 +261,10 @@ const faultRun = async (fault: Omit<Fault, 'nth'>, nth: number): Promise<void> =
 const crashRun = async (nth: number, kind: 'machine' | 'process'): Promise<void> => {
   const disk = new MemoryDisk();
   const model = new Model();
+  const crash = (): void => {
+    if (kind === 'machine') disk.crash(nth);
+    else disk.killProcess(nth);
+  };
   let onCrash = (): void => {};
   const crashed = new Promise<void>((resolve) => {
     onCrash = resolve;
@@ -267,14 +272,15 @@ const crashRun = async (nth: number, kind: 'machine' | 'process'): Promise<void>
   const working = open(disk, (storage) => {
     const faulty = new FaultyStorage(storage);
     faulty.onCrash = () => {
-      if (kind === 'machine') disk.crash(nth);
-      else disk.killProcess(nth);
+      crash();
       onCrash();
     };
     faulty.inject({ nth, effect: 'crash' });
     return faulty;
   }).then((stand) => workload(stand, model));
   await Promise.race([crashed, working]);
+  // Timers make the last operations come in another order, or not at all.
+  if (disk.generation === 0) crash();
   await verifyReopened(disk, model);
 };
 

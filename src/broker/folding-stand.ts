@@ -1,5 +1,6 @@
 /** For tests: a broker without protocols over a disk in memory, whose write-ahead log is so small that some hundred messages are folded. */
 import assert from 'node:assert/strict';
+import type { BrokerError } from '../core/errors.ts';
 import { appendBatch } from '../log/append-batch.ts';
 import { encodeBatch } from '../log/batch-encode.ts';
 import type { Log } from '../log/log.ts';
@@ -105,8 +106,11 @@ class Collector implements Sink {
   readonly received: Received[] = [];
   readonly #count: number;
   #resolve = (): void => {};
-  readonly done = new Promise<void>((resolve) => {
+  #reject = (_error: Error): void => {};
+  /** Rejects when a message is damaged. */
+  readonly done = new Promise<void>((resolve, reject) => {
     this.#resolve = resolve;
+    this.#reject = reject;
   });
 
   constructor(count: number, autoAck = false) {
@@ -125,6 +129,10 @@ class Collector implements Sink {
   }
 
   onCancelled(): void {}
+
+  onDamaged(error: BrokerError): void {
+    this.#reject(error);
+  }
 }
 
 export const collect = async (queue: Queue, count: number, autoAck = false): Promise<Received[]> => {

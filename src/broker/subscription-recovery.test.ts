@@ -79,6 +79,7 @@ const consume = (broker: Broker, { subscription }: Queue, count: number, settles
         if (received.length === count) setImmediate(() => resolve(received));
       },
       onCancelled: () => {},
+      onDamaged: assert.fail,
     };
     subscription.attach(sink);
   });

@@ -80,6 +80,11 @@ export class BrokerSupervisor {
       },
       onFoldFailed: (error) =>
         this.#options.logger.error({ err: error }, 'messages cannot be moved out of the write-ahead log; trying again'),
+      onDamaged: ({ topic, partition, error }) =>
+        this.#options.logger.error(
+          { topic, partition, err: error },
+          'stored messages are damaged: they are not served',
+        ),
       onUnreadable: (batch) =>
         this.#options.logger.warn(batch, 'a batch cannot be opened: readers of other protocols pass over it'),
     });

@@ -12,6 +12,7 @@ import { MemoryDisk, MemoryStorage } from '../../src/storage/memory-storage.ts';
 export interface MemoryBroker extends AsyncDisposable {
   readonly kafka: string;
   readonly amqp: string;
+  readonly disk: MemoryDisk;
   /** Opens what is on the disk with another broker, on the same ports. */
   restart(): Promise<void>;
 }
@@ -67,6 +68,7 @@ export const startMemoryBroker = async (options: MemoryBrokerOptions): Promise<M
   const kafka = await listen('kafka');
   const amqp = await listen('amqp');
   return {
+    disk,
     kafka: formatHostPort(kafka.address),
     amqp: `amqp://guest:guest@${formatHostPort(amqp.address)}`,
     restart: async () => {

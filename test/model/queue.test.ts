@@ -76,6 +76,10 @@ class Consumer implements Sink {
     this.#onDelivery(this, delivery);
   }
 
+  onDamaged(error: Error): void {
+    throw error;
+  }
+
   onCancelled(): void {
     this.isCancelled = true;
   }

@@ -2,6 +2,7 @@
  * What a consumer gets. One object per subscription part is used again for every message: copy what must live longer than
  * the call. Bytes stay valid as long as the chunk is pinned.
  */
+import type { BrokerError } from '../../core/errors.ts';
 import type { BatchRecord } from '../../log/batch-records.ts';
 import type { Chunk } from '../../shard/shard-log.ts';
 import { batchRecordForm, type Message, type MessageForm } from '../message.ts';
@@ -49,6 +50,8 @@ export interface Sink {
   deliver(delivery: Delivery): void;
   /** The queue is gone; nothing more comes. */
   onCancelled(): void;
+  /** The next message cannot be read: it is damaged. The sink is detached, and nothing more comes. */
+  onDamaged(error: BrokerError): void;
   /** Deliveries are settled at once. */
   readonly autoAck: boolean;
   readonly exclusive: boolean;

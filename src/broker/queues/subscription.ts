@@ -19,16 +19,21 @@ export interface SubscriptionOptions {
   readonly gate: DurableGate;
   readonly acks: (log: Log) => AckCollector;
   readonly onStorageFailed: (error: Error) => void;
+  /** What is next in this log cannot be read: consumers are gone. */
+  readonly onDamaged: (log: Log, error: BrokerError) => void;
   readonly onUnreadable: (log: Log, baseOffset: number, endOffset: number) => void;
   /** The last consumer has gone. */
   readonly onUnused: () => void;
 }
 
+/** Neither: there is no message. */
+type GetCallback = (delivery: Delivery | undefined, damage?: BrokerError) => void;
+
 interface PendingGet {
   readonly autoAck: boolean;
   /** What is durable up to here must be looked at. */
   readonly ticket: number;
-  readonly callback: (delivery: Delivery | undefined) => void;
+  readonly callback: GetCallback;
 }
 
 export class Subscription implements LogWatcher, Pumpable {
@@ -48,7 +53,7 @@ export class Subscription implements LogWatcher, Pumpable {
       (part) =>
         new SubscriptionPart({
           ...part,
-          onLoaded: (error) => this.#onLoaded(error),
+          onLoaded: (error) => this.#onLoaded(part.log, error),
           onReturned: () => options.loop.schedule(this),
           onUnreadable: (baseOffset, endOffset) => options.onUnreadable(part.log, baseOffset, endOffset),
         }),
@@ -102,9 +107,9 @@ export class Subscription implements LogWatcher, Pumpable {
 
   /**
    * One message without a consumer. Calls back once: at once, or when what was committed before this call is durable and
-   * what must be read is read. Undefined: there is none.
+   * what must be read is read. Undefined: there is none, or it is damaged, which is told then.
    */
-  get(autoAck: boolean, callback: (delivery: Delivery | undefined) => void): void {
+  get(autoAck: boolean, callback: GetCallback): void {
     const { gate } = this.#options;
     this.#gets.push({ autoAck, ticket: gate.current, callback });
     if (gate.durable >= gate.current) this.#serveGets();
@@ -202,7 +207,21 @@ export class Subscription implements LogWatcher, Pumpable {
     }
   }
 
-  #onLoaded(error: Error | undefined): void {
+  /** Whoever comes next tries again and is told the same; what is not damaged can still be purged or settled. */
+  #endDamaged(log: Log, error: BrokerError): void {
+    this.#options.onDamaged(log, error);
+    for (const sink of [...this.#sinks]) {
+      this.detach(sink);
+      sink.onDamaged(error);
+    }
+    for (const { callback } of this.#gets.splice(0)) callback(undefined, error);
+  }
+
+  #onLoaded(log: Log, error: Error | undefined): void {
+    if (error instanceof BrokerError && error.kind === 'corrupt') {
+      this.#endDamaged(log, error);
+      return;
+    }
     if (error !== undefined) {
       this.#options.onStorageFailed(error);
       return;

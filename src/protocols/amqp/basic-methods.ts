@@ -118,8 +118,9 @@ const get = (channel: Channel, method: Get): void => {
   const queue = requireQueue(channel, name);
   // Replies of a channel come in order, so nothing more is read until this one is decided.
   connection.input.pause('get');
-  queue.subscription.get(method.noAck, (delivery) => {
-    if (channel.state === 'open') answerGet(channel, queue, method.noAck, delivery);
+  queue.subscription.get(method.noAck, (delivery, damage) => {
+    if (damage !== undefined) channel.queueDamaged(queue.name, damage);
+    else if (channel.state === 'open') answerGet(channel, queue, method.noAck, delivery);
     else if (delivery !== undefined && !method.noAck) connection.broker.requeue(delivery.part, delivery.offset);
     connection.input.unpause('get');
   });

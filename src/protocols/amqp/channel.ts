@@ -2,7 +2,9 @@
  * One channel: what is being published on it, who consumes on it, what is out unsettled. Methods beside publish and the
  * settling ones are in the files `*-methods.ts`.
  */
+
 import type { Delivery } from '../../broker/queues/delivery.ts';
+import type { BrokerError } from '../../core/errors.ts';
 import { AmqpError } from './amqp-errors.ts';
 import { amqpLimits } from './amqp-limits.ts';
 import { handleChannelMethod } from './channel-methods.ts';
@@ -152,6 +154,13 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     if (this.state === 'open' && this.connection.client.cancelNotify) {
       this.reply({ method: 'basic.cancel', consumerTag: consumer.tag, nowait: true });
     }
+  }
+
+  /** Ends the channel: what it waits for will not come. The connection and its other channels go on. */
+  queueDamaged(queue: string, error: BrokerError): void {
+    if (this.state !== 'open') return;
+    const told = new AmqpError(541, `queue '${queue}' cannot be read on: ${error.message}`);
+    this.connection.channels.closeWith(this, told, 0);
   }
 
   /** @throws AmqpError for a tag that is not out */

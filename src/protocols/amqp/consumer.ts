@@ -2,6 +2,7 @@
 import type { Delivery, Sink } from '../../broker/queues/delivery.ts';
 import type { Queue } from '../../broker/queues/queue.ts';
 import type { Topic } from '../../broker/topic.ts';
+import type { BrokerError } from '../../core/errors.ts';
 import type { DeliverAddress } from './stored-content.ts';
 
 /** The consumer's side of a channel. */
@@ -12,6 +13,8 @@ export interface ConsumingChannel {
   readonly canDeliver: boolean;
   deliverTo(consumer: Consumer, delivery: Delivery): void;
   consumerCancelled(consumer: Consumer): void;
+  /** What comes next in the queue cannot be read. */
+  queueDamaged(queue: string, error: BrokerError): void;
 }
 
 export interface ConsumerOptions {
@@ -74,6 +77,10 @@ export class Consumer implements Sink, DeliverAddress {
 
   onCancelled(): void {
     this.#channel.consumerCancelled(this);
+  }
+
+  onDamaged(error: BrokerError): void {
+    this.#channel.queueDamaged(this.queue.name, error);
   }
 
   start(): void {

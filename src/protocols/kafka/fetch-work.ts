@@ -125,8 +125,13 @@ export class FetchWork implements LogWatcher {
       (error: unknown) => {
         if (this.#finished) return;
         // Settled and given up meanwhile: the index does not lead there any more.
-        const isGone = error instanceof BrokerError && error.kind === 'not-found';
-        if (!isGone) partition.errorCode = ErrorCode.KAFKA_STORAGE_ERROR;
+        const kind = error instanceof BrokerError ? error.kind : undefined;
+        if (kind === 'corrupt') {
+          this.#services.broker.noteDamaged(partition.log!, error as BrokerError);
+          partition.fail(ErrorCode.CORRUPT_MESSAGE);
+        } else if (kind !== 'not-found') {
+          partition.fail(ErrorCode.KAFKA_STORAGE_ERROR);
+        }
         this.#read();
       },
     );

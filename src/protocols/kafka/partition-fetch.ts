@@ -34,6 +34,8 @@ export class PartitionFetch {
   readonly #topicName: string;
   #pieces: Buffer[] = [];
   #nextOffset: number;
+  /** Nothing more is read for this response. */
+  #isOver = false;
   /** Bytes seen by measure(), up to #measuredTo. */
   #measuredBytes = 0;
   #measuredTo: number;
@@ -52,6 +54,12 @@ export class PartitionFetch {
     return this.errorCode !== ErrorCode.NONE || this.divergingEpoch !== null;
   }
 
+  /** The next entry cannot be read; what was read before it goes out without the error, which comes with the next Fetch. */
+  fail(errorCode: number): void {
+    if (this.sizeBytes === 0) this.errorCode = errorCode;
+    else this.#isOver = true;
+  }
+
   /** Forgets what was read; what can be said of the log is looked at anew. */
   restart(): void {
     this.#pieces = [];
@@ -67,7 +75,7 @@ export class PartitionFetch {
    */
   read(bytesLeft: number, isFirst: boolean, pins: Chunk[], { broker }: KafkaServices): FetchStep {
     const { log, reader } = this;
-    if (log === undefined || reader === undefined || this.isUrgent) return 'end';
+    if (log === undefined || reader === undefined || this.isUrgent || this.#isOver) return 'end';
     const bytesMax = Math.min(bytesLeft + this.sizeBytes, this.#request.partitionMaxBytes);
     for (let entry = log.findEntry(this.#nextOffset); entry >= 0 && entry < log.entryCount; entry++) {
       if (log.entryFirstOffset(entry) >= log.durableEnd) return 'end';

@@ -6,6 +6,7 @@ import type { Broker } from '../../broker/broker.ts';
 import type { Delivery, Sink } from '../../broker/queues/delivery.ts';
 import type { Queue } from '../../broker/queues/queue.ts';
 import type { SubscriptionPart } from '../../broker/queues/subscription-part.ts';
+import type { BrokerError } from '../../core/errors.ts';
 import type { ConsumeControl, ConsumeRequest } from './admin-protocol.ts';
 import type { ConsumeOutput } from './consume-output.ts';
 import { durable } from './durable.ts';
@@ -73,6 +74,11 @@ export class QueueConsumeSession implements Sink {
     this.#output.fail({ kind: 'not-found', message: `queue '${this.#queue.name}' was deleted` });
   }
 
+  onDamaged(error: BrokerError): void {
+    this.#output.fail(error);
+    this.close();
+  }
+
   async control(line: ConsumeControl): Promise<void> {
     if ('ack' in line) {
       for (const { part, offset } of this.#unsettled.splice(0, line.ack)) this.#broker.ack(part, offset);
@@ -113,8 +119,11 @@ export class QueueConsumeSession implements Sink {
   /** False when the queue is empty. */
   #getOne(): Promise<boolean> {
     return new Promise((resolve) => {
-      this.#queue.subscription.get(false, (delivery) => {
-        if (delivery === undefined) {
+      this.#queue.subscription.get(false, (delivery, damage) => {
+        if (damage !== undefined) {
+          this.onDamaged(damage);
+          resolve(false);
+        } else if (delivery === undefined) {
           resolve(false);
         } else if (this.#closed) {
           this.#broker.requeue(delivery.part, delivery.offset);

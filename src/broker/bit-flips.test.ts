@@ -1,0 +1,177 @@
+/**
+ * Bits that flip in the files of a closed broker: what is delivered afterwards is what was written. Damage is refused at open or
+ * told to the reader that meets it, by file and place, and everything else is served.
+ *
+ * BIT_FLIP_SEED replays one flip.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { batchBaseOffset, batchHeaderBytes } from '../log/batch-header.ts';
+import { batchPayload, decodeBatchRecords } from '../log/batch-records.ts';
+import type { Log } from '../log/log.ts';
+import { LogReader } from '../log/log-reader.ts';
+import { MemoryDisk, MemoryStorage, seededRandom } from '../storage/memory-storage.ts';
+import type { Storage } from '../storage/storage.ts';
+import { collect, declare, kib, open, produce, publish, type Stand } from './folding-stand.ts';
+
+const runs = 150;
+const seeds =
+  process.env.BIT_FLIP_SEED === undefined
+    ? Array.from({ length: runs }, () => Math.floor(Math.random() * 2 ** 32))
+    : [Number(process.env.BIT_FLIP_SEED)];
+const messageCount = 260;
+const recordCount = 130;
+
+const messageOf = (offset: number): string => `message ${offset} `.padEnd(kib, String(offset % 10));
+const recordOf = (offset: number): string => `record ${offset} `.padEnd(kib, String(offset % 10));
+
+/** Every file of a shard, by name. */
+type Files = ReadonlyMap<string, Buffer>;
+
+/** Some folded, some behind the arena in the log, some in both kinds of file on their way. */
+const makeFiles = async (): Promise<Files> => {
+  const stand = await open(new MemoryDisk());
+  const { broker } = stand;
+  const queue = declare(broker, 'work');
+  const topic = broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() });
+  for (let offset = 0; offset < messageCount; offset++) {
+    publish(stand, [queue.log!], messageOf(offset));
+    if (offset % 2 === 0) produce(topic.partitions[0]!, [recordOf(offset / 2)]);
+    await broker.gate.durableNow();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await broker.close();
+  // The first frame of another broker says that all before it is on disk: a damaged one among them is no torn write.
+  const again = await open(stand.disk);
+  await again.broker.close();
+  const shard = await new MemoryStorage(stand.disk).subdirectory('shard-0');
+  const files = new Map<string, Buffer>();
+  for (const name of (await shard.list()).sort()) {
+    const file = await shard.open(name, { create: false, durable: false });
+    const bytes = Buffer.alloc(await file.sizeBytes());
+    await file.read(bytes, 0, bytes.length, 0);
+    files.set(name, bytes);
+  }
+  return files;
+};
+
+const writeFiles = async (files: Files): Promise<MemoryDisk> => {
+  const disk = new MemoryDisk();
+  const shard: Storage = await new MemoryStorage(disk).subdirectory('shard-0');
+  for (const [name, bytes] of files) {
+    const file = await shard.open(name, { create: true, durable: false });
+    await file.truncate(bytes.length);
+    await new Promise((resolve) => file.write(bytes, 0, bytes.length, 0, resolve));
+    await file.sync();
+  }
+  await shard.syncDirectory();
+  return disk;
+};
+
+const isDamage = (error: unknown): error is Error => (error as { kind?: string }).kind === 'corrupt';
+
+/** What can be read of the log, by offset; asks for each offset, and notes where damage is told. */
+const readLog = async (log: Log, damage: Error[]): Promise<number> => {
+  const reader = new LogReader(log);
+  let readCount = 0;
+  for (let offset = log.startOffset; offset < log.durableEnd; offset++) {
+    try {
+      while (!reader.locate(log.findEntry(offset), offset)) await reader.fill();
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      damage.push(error);
+      continue;
+    }
+    const { buffer } = reader.chunk;
+    const header = Buffer.from(buffer.subarray(reader.at, reader.at + batchHeaderBytes));
+    const base = batchBaseOffset(buffer, reader.at);
+    for (const { offsetDelta, value } of decodeBatchRecords(header, 0, batchPayload(buffer, reader.at)))
+      assert.equal(String(value), recordOf(base + offsetDelta));
+    readCount++;
+  }
+  return readCount;
+};
+
+const readAll = async (stand: Stand, damage: Error[]): Promise<{ messages: number; records: number }> => {
+  const host = stand.broker.vhost('/')!;
+  const queue = host.queue('work');
+  const log = host.topic('events')?.partitions[0];
+  assert.ok(queue !== undefined && log !== undefined);
+  const records = await readLog(log, damage);
+  let messages = 0;
+  for (; messages < messageCount; messages++) {
+    try {
+      const [received] = await collect(queue, 1, true);
+      assert.equal(received!.offset, messages);
+      assert.equal(received!.body, messageOf(messages));
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      damage.push(error);
+      break;
+    }
+  }
+  return { messages, records };
+};
+
+const flipRun = async (files: Files, seed: number): Promise<'refused' | 'told' | 'harmless'> => {
+  const random = seededRandom(seed);
+  const names = [...files.keys()];
+  const name = names[Math.floor(random() * names.length)]!;
+  const original = files.get(name)!;
+  const bytes = Buffer.from(original);
+  const at = Math.floor(random() * bytes.length);
+  bytes[at] = bytes[at]! ^ (1 << Math.floor(random() * 8));
+  const disk = await writeFiles(new Map([...files, [name, bytes]]));
+  let stand: Stand;
+  try {
+    stand = await open(disk);
+  } catch (error) {
+    assert.ok(isDamage(error) || (error as { kind?: string }).kind === 'unsupported', `${name} ${at}: ${error}`);
+    assert.match((error as Error).message, /(wal|segment|checkpoint)-\d+|first file|checkpoint/, `${name} ${at}`);
+    return 'refused';
+  }
+  const damage: Error[] = [];
+  const { messages, records } = await readAll(stand, damage);
+  await stand.broker.close();
+  for (const error of damage) assert.ok(error.message.includes(name), `${name} ${at}: ${error.message}`);
+  if (damage.length > 0) return 'told';
+  assert.deepEqual({ messages, records }, { messages: messageCount, records: recordCount }, `${name} ${at}`);
+  return 'harmless';
+};
+
+test('what is served is what was written, wherever a bit has flipped', async (t) => {
+  const files = await makeFiles();
+  const kinds = new Set([...files.keys()].map((name) => name.split('-')[0]));
+  assert.deepEqual([...kinds].sort(), ['checkpoint', 'segment', 'wal']);
+  const outcomes = { refused: 0, told: 0, harmless: 0 };
+  for (const seed of seeds) {
+    try {
+      outcomes[await flipRun(files, seed)]++;
+    } catch (error) {
+      throw new Error(`BIT_FLIP_SEED=${seed}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  t.diagnostic(JSON.stringify(outcomes));
+});
+
+test('a bit that flips in the log while the broker runs is told to whoever reads there, and only to them', async () => {
+  const disk = await writeFiles(await makeFiles());
+  const stand = await open(disk);
+  const log = stand.broker.vhost('/')!.topic('events')!.partitions[0]!;
+  const entry = log.findEntry(log.firstUnfoldedOffset);
+  const position = log.entryPosition(entry);
+  const name = `wal-${String(Math.floor(position / (64 * kib))).padStart(12, '0')}`;
+  const shard = await new MemoryStorage(disk).subdirectory('shard-0');
+  const file = await shard.open(name, { create: false, durable: false });
+  const at = (position % (64 * kib)) + 100;
+  await new Promise((resolve) => file.write(Buffer.from([0xff]), 0, 1, at, resolve));
+  const damage: Error[] = [];
+  const { records } = await readAll(stand, damage);
+  assert.ok(records > 0 && records < recordCount);
+  assert.ok(damage.length > 0);
+  for (const error of damage) assert.match(error.message, new RegExp(`${name} is damaged at byte \\d+$`));
+  const other = declare(stand.broker, 'other');
+  publish(stand, [other.log!], 'goes on');
+  assert.equal((await collect(other, 1))[0]!.body, 'goes on');
+  await stand.broker.close();
+});
