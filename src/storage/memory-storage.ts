@@ -34,20 +34,20 @@ class Inode {
   sizeBytes = 0;
   durableSizeBytes = 0;
   readonly #extents = new Map<number, Buffer>();
-  /** Indexes of the extents that were written to, if only with zeros. */
+  /** Numbers of the pages that were written to, if only with zeros. */
   readonly #taken = new Set<number>();
   /** What the disk holds of each page that differs (or may differ) from #extents. */
   readonly #onDisk = new Map<number, Buffer>();
 
   get takenBytes(): number {
-    return this.#taken.size * extentBytes;
+    return this.#taken.size * pageBytes;
   }
 
   /** What of the disk a write would take that the file does not have yet. */
   missingBytes(position: number, lengthBytes: number): number {
     let bytes = 0;
-    for (let index = Math.floor(position / extentBytes); index * extentBytes < position + lengthBytes; index++) {
-      if (!this.#taken.has(index)) bytes += extentBytes;
+    for (let page = Math.floor(position / pageBytes); page * pageBytes < position + lengthBytes; page++) {
+      if (!this.#taken.has(page)) bytes += pageBytes;
     }
     return bytes;
   }
@@ -71,11 +71,9 @@ class Inode {
       const within = (position + done) % pageBytes;
       const part = Math.min(lengthBytes - done, pageBytes - within);
       if (!this.#onDisk.has(page)) this.#onDisk.set(page, this.#pageCopy(page));
+      this.#taken.add(page);
       this.#writeWithinPage(source, start + done, part, position + done);
       done += part;
-    }
-    for (let index = Math.floor(position / extentBytes); index * extentBytes < position + lengthBytes; index++) {
-      this.#taken.add(index);
     }
     this.sizeBytes = Math.max(this.sizeBytes, position + lengthBytes);
   }
@@ -98,7 +96,7 @@ class Inode {
       at += part;
     }
     this.sizeBytes = sizeBytes;
-    for (const index of this.#taken) if (index * extentBytes >= sizeBytes) this.#taken.delete(index);
+    for (const page of this.#taken) if (page * pageBytes >= sizeBytes) this.#taken.delete(page);
   }
 
   /** Becomes what a power cut leaves. */
@@ -168,7 +166,7 @@ class Directory {
 
 /** One file system: what the storages of all its directories share. It outlives them, as a disk does. */
 export class MemoryDisk {
-  /** Of the files together, in extents; a write beyond it fails with ENOSPC. */
+  /** Of the files together, in whole pages; a write beyond it fails with ENOSPC. */
   readonly capacityBytes: number;
   readonly pendingWrites = new Set<PendingWrite>();
   readonly #directories = new Map<string, Directory>();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FaultyStorage } from '../../storage/faulty-storage.ts';
-import { MemoryStorage } from '../../storage/memory-storage.ts';
+import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
 import {
   append,
@@ -63,6 +63,36 @@ test('on a full disk room ends while the active file still takes commits, and co
   const again = makeLog(storage);
   assertSameCommits((await openAndReplay(again)).commits, appended);
   await again.close();
+});
+
+test('room comes back when the next file is whole, not with each step of its preparation', async () => {
+  const storage = new FaultyStorage(new MemoryStorage());
+  const log = makeLog(storage);
+  await openAndReplay(log);
+  const changes: boolean[] = [];
+  storage.inject({ operation: 'truncate', name: /^wal-0*2$/, nth: 1, effect: 'error', code: 'ENOSPC' });
+  const zeroing = { operation: 'write', name: /^wal-0*2$/, effect: 'error', code: 'ENOSPC' } as const;
+  // The header is the first write.
+  storage.inject({ ...zeroing, nth: 2, times: 3 });
+  log.onRoomChanged = (hasRoom) => changes.push(hasRoom);
+  append(log, commitBytes(0, 10_000));
+  await until(() => changes.length > 0);
+  await until(() => log.hasRoom);
+  assert.deepEqual(changes, [false, true]);
+  await log.close();
+});
+
+test('a file is not begun on a disk that has no room for it', async () => {
+  const { walFileBytes } = contractLimits;
+  const disk = new MemoryDisk(2 * walFileBytes);
+  const storage = new FaultyStorage(new MemoryStorage(disk));
+  const log = makeLog(storage);
+  await openAndReplay(log);
+  append(log, commitBytes(0, 10_000));
+  await until(() => !log.hasRoom);
+  assert.ok(!storage.trace.includes('open wal-000000000002'));
+  assert.equal(disk.freeBytes, walFileBytes, 'what a checkpoint may need is left');
+  await log.close();
 });
 
 test('a full disk at the very first start fails the open instead of hanging', async () => {

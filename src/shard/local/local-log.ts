@@ -100,7 +100,7 @@ export class LocalLog implements ShardLog {
       durable: this.#durable,
       onRoomChanged: (hasRoom) => this.onRoomChanged(hasRoom),
       onPrepareFailed: (error) => {
-        // Whoever opens or closes waits for a write that waits for the file; a log at work goes on without room.
+        // Whoever opens or closes waits for that write; a log at work goes on without room.
         if (this.#state === 'opening' || this.#state === 'closing') this.#writer.fail(error);
       },
     });

@@ -27,7 +27,7 @@ export interface WalFilesOptions {
   readonly clock: Clock;
   readonly durable: boolean;
   readonly onRoomChanged: (hasRoom: boolean) => void;
-  /** A file could not be prepared; it is tried again. */
+  /** A file that a write waits for could not be prepared; it is tried again. */
   readonly onPrepareFailed: (error: Error) => void;
 }
 
@@ -311,7 +311,7 @@ export class WalFiles {
       } catch (error) {
         if (file !== undefined && (await this.#relieve(file))) continue;
         this.#retryLater(file !== undefined);
-        if (file !== undefined) this.#options.onPrepareFailed(error as Error);
+        if (file !== undefined && this.#waiting?.file === file) this.#options.onPrepareFailed(error as Error);
         return;
       }
     }

@@ -24,7 +24,7 @@ export const checkpointEveryFiles = 4;
 /** After a failed checkpoint. */
 export const checkpointRetryMs = 1_000;
 /** Of the disk, what is left to checkpoints when nothing else may grow: files of the log and segments are not begun in it. */
-export const checkpointReserveBytes = ({ walFileBytes }: WalLimits): number => walFileBytes / 64;
+export const checkpointReserveBytes = ({ walFileBytes }: WalLimits): number => walFileBytes / 8;
 /** Retry of a failed file preparation. */
 export const prepareRetryMsMin = 100;
 export const prepareRetryMsMax = 5_000;
