@@ -79,6 +79,10 @@ class Drain implements Sink {
   }
 
   onCancelled(): void {}
+
+  onDamaged(error: Error): void {
+    throw error;
+  }
 }
 
 const delay = monitorEventLoopDelay({ resolution: 1 });

@@ -126,6 +126,9 @@ const take = async ({ subscription }: Queue, count: number): Promise<number[]> =
         resolve();
       },
       onCancelled: () => {},
+      onDamaged: (error) => {
+        throw error;
+      },
     };
     subscription.attach(sink);
   });

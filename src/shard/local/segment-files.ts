@@ -208,7 +208,7 @@ export class SegmentFiles {
 
   /**
    * Reads [position, position + lengthBytes), which lies in one segment, and what is around it. Rejects with BrokerError
-   * 'corrupt' if any of the pages read is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
+   * 'corrupt' if any of these pages is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
    * with the error of the system.
    */
   async load(position: number, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
@@ -223,19 +223,27 @@ export class SegmentFiles {
     const start = position - basePosition;
     const offset = start - (start % segmentPageBytes);
     const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
-    const windowStart = offset - (offset % this.#readAheadBytes);
-    const windowEnd = Math.min(dataBytes, Math.max(windowStart + this.#readAheadBytes, pagesEnd));
-    return this.#handles.use(segmentFileName(segment.id), (handle) =>
-      this.#windows.load({
-        handle,
-        filePosition: basePosition,
-        offset,
-        lengthBytes: pagesEnd - offset,
-        window: { start: windowStart, end: windowEnd },
-        verify: (buffer, readBytes) => assertPages(segment, buffer, readBytes, windowStart),
-        aheadBytes,
-      }),
-    );
+    const wideStart = offset - (offset % this.#readAheadBytes);
+    const wideEnd = Math.min(dataBytes, Math.max(wideStart + this.#readAheadBytes, pagesEnd));
+    const load = (windowStart: number, windowEnd: number): Promise<Chunk> =>
+      this.#handles.use(segmentFileName(segment.id), (handle) =>
+        this.#windows.load({
+          handle,
+          filePosition: basePosition,
+          offset,
+          lengthBytes: pagesEnd - offset,
+          window: { start: windowStart, end: windowEnd },
+          verify: (buffer, readBytes) => assertPages(segment, buffer, readBytes, windowStart),
+          aheadBytes,
+        }),
+      );
+    try {
+      return await load(wideStart, wideEnd);
+    } catch (error) {
+      // What is asked for may be whole: damage around it is for those who read there.
+      if (!(error instanceof BrokerError) || error.kind !== 'corrupt' || segment.isReclaimed) throw error;
+      return await load(offset, pagesEnd);
+    }
   }
 
   #assertOpen(): void {
