@@ -16,7 +16,7 @@ import {
   stampBatch,
 } from './batch-header.ts';
 import type { Log } from './log.ts';
-import { batchPrefixBytes } from './log-store.ts';
+import { batchPrefixBytes } from './log-records.ts';
 
 /** Bytes of a batch wherever they were received; may lie in several chunks. */
 export interface BatchSource {

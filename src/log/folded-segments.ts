@@ -21,6 +21,11 @@ export const writeFoldRecord = (buffer: Buffer, start: number, foldEnd: Position
   for (const [i, id] of ids.entries()) buffer.writeDoubleLE(id, start + 16 + 8 * i);
 };
 
+export const foldEnd = (buffer: Buffer, start: number): Position => buffer.readDoubleLE(start) as Position;
+
+export const foldSegmentIds = (buffer: Buffer, start: number): number[] =>
+  Array.from({ length: buffer.readUInt32LE(start + 8) }, (_, i) => buffer.readDoubleLE(start + 16 + 8 * i));
+
 export class FoldedSegments {
   readonly #shardLog: ShardLog;
   /** Where the last fold ended: entries of the log itself lie at or above it. */
@@ -59,10 +64,8 @@ export class FoldedSegments {
 
   /** @param isReplay messages that the protocol called transient are dropped */
   apply(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    this.foldEnd = buffer.readDoubleLE(start) as Position;
-    const count = buffer.readUInt32LE(start + 8);
-    for (let i = 0; i < count; i++) {
-      const id = buffer.readDoubleLE(start + 16 + 8 * i);
+    this.foldEnd = foldEnd(buffer, start);
+    for (const id of foldSegmentIds(buffer, start)) {
       const segment = this.#shardLog.adoptSegment(id);
       this.#lastId = Math.max(this.#lastId, id);
       this.#moveEntries(segment, logs, isReplay);

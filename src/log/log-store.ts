@@ -39,18 +39,22 @@ import {
 } from './block.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
 import { builtInSubscription, Log, LogEntry } from './log.ts';
+import {
+  ackBytes,
+  ackFrom,
+  ackTo,
+  batchAppendedMs,
+  batchPrefixBytes,
+  entryLogId,
+  entrySubscriptionId,
+  markBytes,
+  markOffset,
+  startBytes,
+  startOffset,
+} from './log-records.ts';
 import type { ProducersSnapshot } from './producers.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Visibility } from './visibility.ts';
-
-/** Before a batch in its record: u32 log id, u32 zero, f64 time of the append. */
-export const batchPrefixBytes = 16;
-/** An ack in its record: u32 log id, u32 subscription id, f64 from, f64 to. */
-export const ackBytes = 24;
-/** The record of a new start: u32 log id, u32 zero, f64 offset. */
-const startBytes = 16;
-/** A delivered mark in its record: u32 log id, u32 subscription id, f64 mark. */
-const markBytes = 16;
 
 type AcksSnapshot = [subscriptionId: number, floor: number, mark: number, ranges: readonly number[]];
 
@@ -289,9 +293,9 @@ export class LogStore implements StateOwner, Rider {
   }
 
   #applyBatch(buffer: Buffer, start: number, end: number, position: Position, phase: ApplyPhase): void {
-    const log = this.#logs.get(buffer.readUInt32LE(start));
+    const log = this.#logs.get(entryLogId(buffer, start));
     if (log === undefined) {
-      this.#noteUnknown(buffer.readUInt32LE(start));
+      this.#noteUnknown(entryLogId(buffer, start));
       return;
     }
     const batch = start + batchPrefixBytes;
@@ -306,7 +310,7 @@ export class LogStore implements StateOwner, Rider {
     const producerId = batchProducerId(buffer, batch);
     if (producerId >= 0 && phase !== 'held') {
       const sequence = batchBaseSequence(buffer, batch);
-      const appendedMs = buffer.readDoubleLE(start + 8);
+      const appendedMs = batchAppendedMs(buffer, start);
       const { firstOffset, count } = entry;
       log.producers.apply(producerId, batchProducerEpoch(buffer, batch), sequence, count, firstOffset, appendedMs);
     }
@@ -346,10 +350,10 @@ export class LogStore implements StateOwner, Rider {
   }
 
   #applyStart(buffer: Buffer, start: number): void {
-    const id = buffer.readUInt32LE(start);
+    const id = entryLogId(buffer, start);
     const log = this.#logs.get(id);
     if (log === undefined) this.#noteUnknown(id);
-    log?.applyStart(buffer.readDoubleLE(start + 8));
+    log?.applyStart(startOffset(buffer, start));
   }
 
   #restoreLog(log: Log, snapshot: LogSnapshot): void {
@@ -367,26 +371,30 @@ export class LogStore implements StateOwner, Rider {
 
   #applyAcks(buffer: Buffer, start: number, end: number): void {
     for (let at = start; at < end; at += ackBytes) {
-      const log = this.#logs.get(buffer.readUInt32LE(at));
-      const subscriptionId = buffer.readUInt32LE(at + 4);
+      const log = this.#logs.get(entryLogId(buffer, at));
+      const subscriptionId = entrySubscriptionId(buffer, at);
       this.#noteSubscription(subscriptionId);
-      if (log === undefined) this.#noteUnknown(buffer.readUInt32LE(at));
-      log?.applyAck(subscriptionId, buffer.readDoubleLE(at + 8), buffer.readDoubleLE(at + 16));
+      if (log === undefined) this.#noteUnknown(entryLogId(buffer, at));
+      log?.applyAck(subscriptionId, ackFrom(buffer, at), ackTo(buffer, at));
     }
   }
 
   #applyMarks(buffer: Buffer, start: number, end: number): void {
     for (let at = start; at < end; at += markBytes) {
-      const log = this.#logs.get(buffer.readUInt32LE(at));
-      const subscriptionId = buffer.readUInt32LE(at + 4);
+      const log = this.#logs.get(entryLogId(buffer, at));
+      const subscriptionId = entrySubscriptionId(buffer, at);
       this.#noteSubscription(subscriptionId);
       const acks = log?.subscriptions.get(subscriptionId);
       if (acks === undefined) continue;
-      acks.deliveredMark = Math.max(acks.deliveredMark, buffer.readDoubleLE(at + 8));
+      acks.deliveredMark = Math.max(acks.deliveredMark, markOffset(buffer, at));
       acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
     }
   }
 }
+
+/** Ids of the segments that a checkpoint with this snapshot of a LogStore needs. */
+export const segmentsOfSnapshot = (snapshot: Buffer): readonly number[] =>
+  (JSON.parse(snapshot.toString()) as StoreSnapshot).folded[2];
 
 const restoreNumbers = (log: Log, snapshot: LogSnapshot): void => {
   log.startOffset = snapshot.start;

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { BrokerError } from '../core/errors.ts';
 import { ConfigError } from './setting.ts';
 
-const fileName = 'rosettamq.json';
+/** Says what the directory is. */
+export const descriptionName = 'rosettamq.json';
 const format = 1;
 
-interface Description {
+export interface Description {
   readonly format: number;
   readonly shards: number;
 }
@@ -33,14 +34,12 @@ export const checkDataDirectory = async (path: string, shards: number): Promise<
   const description = await readDescription(path);
   if (description === undefined) {
     if ((await readdir(path)).some((name) => name.startsWith('shard-'))) {
-      throw new BrokerError('corrupt', `data directory ${path}: there are logs, but ${fileName} is missing`);
+      throw new BrokerError('corrupt', `data directory ${path}: there are logs, but ${descriptionName} is missing`);
     }
     await writeDescription(path, { format, shards });
     return;
   }
-  if (description.format !== format) {
-    throw new ConfigError(`data directory ${path} has format ${description.format}; this version reads ${format}`);
-  }
+  requireFormat(path, description);
   if (description.shards !== shards) {
     throw new ConfigError(
       `data directory ${path} was made with shards=${description.shards}, which cannot be changed to ${shards}`,
@@ -48,10 +47,17 @@ export const checkDataDirectory = async (path: string, shards: number): Promise<
   }
 };
 
-const readDescription = async (path: string): Promise<Description | undefined> => {
+/** @throws ConfigError when another version of the program made the directory */
+export const requireFormat = (path: string, description: Description): void => {
+  if (description.format === format) return;
+  throw new ConfigError(`data directory ${path} has format ${description.format}; this version reads ${format}`);
+};
+
+/** Undefined when the directory has none. @throws BrokerError 'corrupt' */
+export const readDescription = async (path: string): Promise<Description | undefined> => {
   let text: string;
   try {
-    text = await readFile(join(path, fileName), 'utf8');
+    text = await readFile(join(path, descriptionName), 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
@@ -59,13 +65,13 @@ const readDescription = async (path: string): Promise<Description | undefined> =
   try {
     return JSON.parse(text) as Description;
   } catch {
-    throw new BrokerError('corrupt', `data directory ${path}: ${fileName} is damaged`);
+    throw new BrokerError('corrupt', `data directory ${path}: ${descriptionName} is damaged`);
   }
 };
 
 /** There whole or not at all after a crash. */
 const writeDescription = async (path: string, description: Description): Promise<void> => {
-  const temporary = join(path, `${fileName}.tmp`);
+  const temporary = join(path, `${descriptionName}.tmp`);
   const file = await open(temporary, 'w', 0o640);
   try {
     await file.writeFile(`${JSON.stringify(description)}\n`);
@@ -73,7 +79,7 @@ const writeDescription = async (path: string, description: Description): Promise
   } finally {
     await file.close();
   }
-  await rename(temporary, join(path, fileName));
+  await rename(temporary, join(path, descriptionName));
   if (process.platform === 'win32') return;
   const directory = await open(path, 'r');
   try {

@@ -178,9 +178,11 @@ const ownerOf = (socket: Socket): Promise<string> =>
 
 const describeOwner = (answer: string): string => {
   try {
-    const { result } = JSON.parse(answer) as {
+    const { result, error } = JSON.parse(answer) as {
       result: { version: string; pid: number; host: string; startedAt: string };
+      error?: { message: string };
     };
+    if (error !== undefined) return error.message;
     return `rosettamq ${result.version}, process ${result.pid} on ${result.host}, started ${result.startedAt}`;
   } catch {
     return 'it does not say who it is';

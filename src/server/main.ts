@@ -94,6 +94,8 @@ const main = async (): Promise<void> => {
   if (process.argv[2] !== 'serve' || clientCommands.includes(process.argv[2])) {
     const { addClientCommands } = await import('./cli/client-commands.ts');
     addClientCommands(program);
+    const { addInspectCommands } = await import('./cli/inspect-commands.ts');
+    addInspectCommands(program);
   }
   await program.parseAsync();
 };

@@ -198,10 +198,10 @@ export class Shard {
     const end = start + lengthBytes;
     let at = start;
     while (at < end) {
-      const type = buffer[at]!;
-      const version = buffer[at + 1]!;
+      const type = storedRecordType(buffer, at);
+      const version = storedRecordVersion(buffer, at);
       const payloadStart = at + recordHeaderBytes;
-      const payloadEnd = payloadStart + buffer.readUInt32LE(at + 4);
+      const payloadEnd = payloadStart + storedPayloadBytes(buffer, at);
       const owner = this.#ownerOfType[type];
       if (owner === undefined || payloadEnd > end) {
         throw new BrokerError('corrupt', `shard ${this.index}: unknown or torn record of type ${type} at ${base}`);
@@ -254,14 +254,26 @@ export class Shard {
   }
 
   #restore(data: Buffer): void {
-    let at = 0;
-    for (const owner of this.#owners) {
-      const length = data.readUInt32LE(at);
-      owner.restore(data.subarray(at + 4, at + 4 + length));
-      at += 4 + length;
-    }
+    const parts = snapshotParts(data);
+    for (const [i, owner] of this.#owners.entries()) owner.restore(parts[i]!);
   }
 }
+
+/** The snapshots of all state owners that are in the data of a checkpoint, in the order of their registration; views of it. */
+export const snapshotParts = (data: Buffer): Buffer[] => {
+  const parts: Buffer[] = [];
+  for (let at = 0; at < data.length; ) {
+    const end = at + 4 + data.readUInt32LE(at);
+    parts.push(data.subarray(at + 4, end));
+    at = end;
+  }
+  return parts;
+};
+
+/** What the header of the record at buffer[at…] says. */
+export const storedRecordType = (buffer: Buffer, at: number): number => buffer[at]!;
+export const storedRecordVersion = (buffer: Buffer, at: number): number => buffer[at + 1]!;
+export const storedPayloadBytes = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at + 4);
 
 /** Returns where the payload starts. */
 export const writeRecordHeader = (

@@ -93,20 +93,28 @@ class DiskFile implements StorageFile {
 
 export class DiskStorage implements Storage {
   readonly #path: string;
+  readonly #isReadOnly: boolean;
 
-  private constructor(path: string) {
+  private constructor(path: string, isReadOnly: boolean) {
     this.#path = path;
+    this.#isReadOnly = isReadOnly;
   }
 
   /** A storage for the names in one directory, created if missing. */
   static async at(path: string): Promise<DiskStorage> {
     await mkdir(path, { recursive: true });
-    return new DiskStorage(path);
+    return new DiskStorage(path, false);
+  }
+
+  /** A storage that opens files for reading only and creates no directory. */
+  static readOnly(path: string): DiskStorage {
+    return new DiskStorage(path, true);
   }
 
   async open(name: string, options: OpenOptions): Promise<StorageFile> {
-    const flags =
-      fs.constants.O_RDWR | (options.create ? fs.constants.O_CREAT : 0) | (options.durable ? durableFlag : 0);
+    const flags = this.#isReadOnly
+      ? fs.constants.O_RDONLY
+      : fs.constants.O_RDWR | (options.create ? fs.constants.O_CREAT : 0) | (options.durable ? durableFlag : 0);
     const descriptor = await new Promise<number>((resolve, reject) => {
       fs.open(join(this.#path, name), flags, 0o640, (error, opened) => (error ? reject(error) : resolve(opened)));
     });
@@ -143,6 +151,7 @@ export class DiskStorage implements Storage {
   }
 
   async subdirectory(name: string): Promise<Storage> {
+    if (this.#isReadOnly) return DiskStorage.readOnly(join(this.#path, name));
     const created = await DiskStorage.at(join(this.#path, name));
     await this.syncDirectory();
     return created;

@@ -8,7 +8,8 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import { limits } from '../../core/limits.ts';
-import { ackBytes, type LogStore } from '../../log/log-store.ts';
+import { ackBytes } from '../../log/log-records.ts';
+import type { LogStore } from '../../log/log-store.ts';
 import { type Rider, recordHeaderBytes, recordType, writeRecordHeader } from '../../shard/shard.ts';
 import type { SubscriptionPart } from './subscription-part.ts';
 

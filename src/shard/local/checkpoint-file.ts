@@ -75,9 +75,27 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
   return bytes;
 };
 
-const decode = (bytes: Buffer): StoredCheckpoint | undefined => {
-  if (bytes.length < headerBytes || !bytes.subarray(0, magic.length).equals(magic)) return undefined;
-  if (crc32c(bytes, 12, bytes.length) !== bytes.readUInt32LE(8)) return undefined;
+/** Why a file is no checkpoint that can be used: what is wrong, and from which byte on. */
+export interface CheckpointFault {
+  readonly kind: 'damaged' | 'unsupported';
+  readonly offset: number;
+  readonly what: string;
+}
+
+const faultOf = (bytes: Buffer, number: number): CheckpointFault | undefined => {
+  const damaged = (offset: number, what: string): CheckpointFault => ({ kind: 'damaged', offset, what });
+  if (bytes.length < headerBytes) return damaged(bytes.length, `it has ${bytes.length} bytes`);
+  if (!bytes.subarray(0, 6).equals(magic.subarray(0, 6))) return damaged(0, 'it does not begin as a checkpoint');
+  if (crc32c(bytes, 12, bytes.length) !== bytes.readUInt32LE(8)) return damaged(8, 'the checksum does not hold');
+  const version = bytes.readUInt16LE(6);
+  if (version !== formatVersion) {
+    return { kind: 'unsupported', offset: 6, what: `it has format ${version}; this version reads ${formatVersion}` };
+  }
+  const stored = Number(bytes.readBigUInt64LE(16));
+  return stored === number ? undefined : damaged(16, `it is checkpoint ${stored}`);
+};
+
+const decode = (bytes: Buffer): StoredCheckpoint => {
   const fileCount = bytes.readUInt32LE(32);
   const files: FileEntry[] = [];
   for (let index = 0, at = headerBytes; index < fileCount; index++, at += entryBytes) {
@@ -102,12 +120,21 @@ const decode = (bytes: Buffer): StoredCheckpoint | undefined => {
 
 /** Reads a checkpoint; undefined if it is damaged. */
 export const readCheckpoint = async (storage: Storage, number: number): Promise<StoredCheckpoint | undefined> => {
+  const found = await inspectCheckpoint(storage, number);
+  return 'what' in found ? undefined : found;
+};
+
+/** Reads a checkpoint, or tells what is wrong with it. Rejects with the error of the system if it cannot be read. */
+export const inspectCheckpoint = async (
+  storage: Storage,
+  number: number,
+): Promise<StoredCheckpoint | CheckpointFault> => {
   const file = await storage.open(checkpointName(number), { create: false, durable: false });
   try {
     const bytes = Buffer.allocUnsafeSlow(await file.sizeBytes());
     const readBytes = await file.read(bytes, 0, bytes.length, 0);
-    const decoded = decode(bytes.subarray(0, readBytes));
-    return decoded?.number === number ? decoded : undefined;
+    const found = bytes.subarray(0, readBytes);
+    return faultOf(found, number) ?? decode(found);
   } finally {
     await file.close();
   }

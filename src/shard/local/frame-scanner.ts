@@ -13,6 +13,8 @@ export class FrameScanner {
   /** The header read last, and where its frame lies in `buffer`. */
   readonly header = new FrameHeader();
   frameStart = 0;
+  /** A header lay at the offset read last, be its frame whole or not. */
+  hasHeader = false;
 
   constructor(fileBytes: number) {
     this.#fileBytes = fileBytes;
@@ -30,8 +32,10 @@ export class FrameScanner {
 
   /** True if a whole and undamaged frame lies at this offset of the file; it is then in `header` and `buffer`. */
   async readFrame(offset: number, salt: number): Promise<boolean> {
+    this.hasHeader = false;
     if (!this.#has(offset, frameHeaderBytes) && !(await this.#fill(offset, frameHeaderBytes))) return false;
-    if (!this.header.parse(this.#buffer, offset - this.#offset)) return false;
+    this.hasHeader = this.header.parse(this.#buffer, offset - this.#offset);
+    if (!this.hasHeader) return false;
     const sizeBytes = frameHeaderBytes + this.header.bodyBytes;
     if (!this.#has(offset, sizeBytes) && !(await this.#fill(offset, sizeBytes))) return false;
     this.frameStart = offset - this.#offset;

@@ -71,11 +71,39 @@ export class FrameHeader {
     return this.sequence === chain.nextSequence && this.previousCrc === chain.previousCrc && this.epoch >= chain.epoch;
   }
 
+  /**
+   * True if this frame, found behind the end of the chain, says that the frame that is missing there had been on disk. Stale
+   * frames do not: what they call durable lies before the chain's end, or their epoch does.
+   */
+  provesDurable(chain: Chain): boolean {
+    return this.epoch >= chain.epoch && this.durableThrough >= chain.nextSequence;
+  }
+
   /** True if the whole frame at buffer[start…] is as it was written. */
   matches(buffer: Buffer, start: number, salt: number): boolean {
     return crc32c(buffer, start + 8, start + frameHeaderBytes + this.bodyBytes, salt) === this.crc;
   }
 }
+
+/**
+ * Visits the commits of a frame's body, buffer[start, end): where the bytes of each begin, and how many they are. Returns
+ * `end`, or where a commit begins that overruns the body.
+ */
+export const visitCommits = (
+  buffer: Buffer,
+  start: number,
+  end: number,
+  visit: (start: number, lengthBytes: number) => void,
+): number => {
+  for (let at = start; at < end; ) {
+    const commitStart = at + commitPrefixBytes;
+    const lengthBytes = commitStart > end ? 0 : buffer.readUInt32LE(at);
+    if (commitStart + lengthBytes > end) return at;
+    visit(commitStart, lengthBytes);
+    at = commitStart + lengthBytes;
+  }
+  return end;
+};
 
 /** Writes the header at buffer[start…] over a body that ends at `end`, and returns the crc of the frame. */
 export const sealFrame = (buffer: Buffer, start: number, end: number, fields: FrameFields, salt: number): number => {

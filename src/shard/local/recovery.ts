@@ -22,7 +22,7 @@ import type { Epoch, Position } from '../../core/ids.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
 import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
 import { checkpointNumber, type FileEntry, readCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
-import { alignFrame, type Chain, commitPrefixBytes, frameHeaderBytes } from './frame.ts';
+import { alignFrame, type Chain, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
 import {
@@ -75,7 +75,8 @@ interface TailPiece {
 
 const corrupt = (message: string): BrokerError => new BrokerError('corrupt', `write-ahead log: ${message}`);
 
-const firstEntry: FileEntry = {
+/** Where a log begins of which no checkpoint was made yet. */
+export const firstEntry: FileEntry = {
   sequence: 1,
   chainStart: { frameSequence: 1, previousCrc: 0, epoch: 0 },
   endOffset: 0,
@@ -289,15 +290,11 @@ export class Recovery {
     const { buffer, frameStart, header } = this.#scanner;
     const bodyStart = frameStart + frameHeaderBytes;
     const bodyEnd = bodyStart + header.bodyBytes;
-    for (let at = bodyStart; at < bodyEnd; ) {
-      const lengthBytes = buffer.readUInt32LE(at);
-      at += commitPrefixBytes;
-      if (at + lengthBytes > bodyEnd)
-        throw corrupt(`commit at position ${bodyPosition + at - bodyStart} overruns its frame`);
+    const end = visitCommits(buffer, bodyStart, bodyEnd, (at, lengthBytes) => {
       const position = (bodyPosition + at - bodyStart) as Position;
       this.#options.replay(buffer, at, lengthBytes, position, header.epoch as Epoch);
-      at += lengthBytes;
-    }
+    });
+    if (end !== bodyEnd) throw corrupt(`commit at position ${bodyPosition + end - bodyStart} overruns its frame`);
   }
 
   /** The next file, if its first frame continues the chain. */
@@ -326,7 +323,7 @@ export class Recovery {
       const { header } = this.#scanner;
       if (header.continues(this.#chain))
         throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
-      if (!this.#isProof()) continue;
+      if (!header.provesDurable(this.#chain)) continue;
       const next = walFileName(file.sequence + 1);
       throw corrupt(`${damage}, or ${next} at its first frame: ${walFileName(sequence)} says that it was on disk`);
     }
@@ -336,15 +333,10 @@ export class Recovery {
   async #provesDurable(handle: StorageFile, offset: number): Promise<boolean> {
     this.#scanner.openAt(handle);
     for (let at = await this.#scanner.findMagic(offset); at !== undefined; at = await this.#scanner.findMagic(at + 8)) {
-      if ((await this.#scanner.readFrame(at, this.#salt!)) && this.#isProof()) return true;
+      if (!(await this.#scanner.readFrame(at, this.#salt!))) continue;
+      if (this.#scanner.header.provesDurable(this.#chain)) return true;
     }
     return false;
-  }
-
-  /** Stale frames prove nothing: what they call durable lies before the chain's end, or their epoch does. */
-  #isProof(): boolean {
-    const { epoch, durableThrough } = this.#scanner.header;
-    return epoch >= this.#chain.epoch && durableThrough >= this.#chain.nextSequence;
   }
 
   /** Writes again what may be in the page cache only. */

@@ -33,7 +33,7 @@ const formatVersion = 1;
 const magic = Buffer.from('RMQSEG');
 /** Unit of checksums, and so of reads. */
 export const segmentPageBytes = 32 * 1024;
-const footerBytes = 64;
+export const segmentFooterBytes = 64;
 const crcBytes = 4;
 const indexBytesMax = 0xffff_ffff;
 
@@ -62,10 +62,10 @@ const damaged = (name: string, what: string): BrokerError => new BrokerError('co
 
 const pageTableBytes = (dataBytes: number): number => Math.ceil(dataBytes / segmentPageBytes) * crcBytes;
 
-const footerCrc = (footer: Buffer): number => crc32c(footer, 12, footerBytes, crc32c(footer, 0, 8));
+const footerCrc = (footer: Buffer): number => crc32c(footer, 12, segmentFooterBytes, crc32c(footer, 0, 8));
 
 const encodeFooter = ({ id, dataBytes, index, pageTable }: Omit<SegmentFile, 'sizeBytes'>): Buffer => {
-  const footer = Buffer.alloc(footerBytes);
+  const footer = Buffer.alloc(segmentFooterBytes);
   magic.copy(footer);
   footer.writeUInt16LE(formatVersion, 6);
   footer.writeUInt32LE(segmentPageBytes, 12);
@@ -115,22 +115,44 @@ export const readSegmentFile = async (storage: Storage, id: number): Promise<Seg
   const name = segmentFileName(id);
   const file = await storage.open(name, { create: false, durable: false });
   try {
-    const sizeBytes = await file.sizeBytes();
-    if (sizeBytes < footerBytes) throw damaged(name, `it has ${sizeBytes} bytes`);
-    const footer = decodeFooter(await readPart(file, sizeBytes - footerBytes, footerBytes), name);
-    const { dataBytes, indexBytes } = footer;
-    const tableBytes = pageTableBytes(dataBytes);
-    if (footer.id !== id || dataBytes + indexBytes + tableBytes + footerBytes !== sizeBytes) {
-      throw damaged(name, 'the footer is that of another file');
-    }
-    const index = await readPart(file, dataBytes, indexBytes);
-    if (crc32c(index, 0, indexBytes) !== footer.indexCrc) throw damaged(name, 'the index');
-    const pageTable = await readPart(file, dataBytes + indexBytes, tableBytes);
-    if (crc32c(pageTable, 0, tableBytes) !== footer.pageTableCrc) throw damaged(name, 'the page table');
+    const { index, pageTable, dataBytes, sizeBytes } = await readSegmentParts(file, id);
+    if (index === undefined) throw damaged(name, 'the index');
+    if (pageTable === undefined) throw damaged(name, 'the page table');
     return { id, dataBytes, sizeBytes, index, pageTable };
   } finally {
     await file.close();
   }
+};
+
+/** What surrounds the data of a segment. Index and page table are undefined when their checksum does not hold. */
+export interface SegmentParts {
+  readonly dataBytes: number;
+  readonly sizeBytes: number;
+  readonly index: Buffer | undefined;
+  readonly pageTableOffset: number;
+  readonly pageTable: Buffer | undefined;
+}
+
+/** As readSegmentFile(), but only a damaged footer rejects. */
+export const readSegmentParts = async (file: StorageFile, id: number): Promise<SegmentParts> => {
+  const { name } = file;
+  const sizeBytes = await file.sizeBytes();
+  if (sizeBytes < segmentFooterBytes) throw damaged(name, `it has ${sizeBytes} bytes`);
+  const footer = decodeFooter(await readPart(file, sizeBytes - segmentFooterBytes, segmentFooterBytes), name);
+  const { dataBytes, indexBytes } = footer;
+  const tableBytes = pageTableBytes(dataBytes);
+  if (footer.id !== id || dataBytes + indexBytes + tableBytes + segmentFooterBytes !== sizeBytes) {
+    throw damaged(name, 'the footer is that of another file');
+  }
+  const index = await readPart(file, dataBytes, indexBytes);
+  const pageTable = await readPart(file, dataBytes + indexBytes, tableBytes);
+  return {
+    dataBytes,
+    sizeBytes,
+    index: crc32c(index, 0, indexBytes) === footer.indexCrc ? index : undefined,
+    pageTableOffset: dataBytes + indexBytes,
+    pageTable: crc32c(pageTable, 0, tableBytes) === footer.pageTableCrc ? pageTable : undefined,
+  };
 };
 
 const readPart = async (file: StorageFile, position: number, lengthBytes: number): Promise<Buffer> => {
@@ -152,12 +174,15 @@ export const assertPages = (
 ): void => {
   for (let start = 0; start < buffer.length; start += segmentPageBytes) {
     const end = Math.min(start + segmentPageBytes, buffer.length);
-    const entry = ((offset + start) / segmentPageBytes) * crcBytes;
-    if (end > readBytes || crc32c(buffer, start, end) !== pageTable.readUInt32LE(entry)) {
+    if (end > readBytes || !pageHolds(pageTable, buffer, start, end, offset + start)) {
       throw damaged(segmentFileName(id), `the page at offset ${offset + start}`);
     }
   }
 };
+
+/** True if buffer[start, end) is the page that was written at this offset of the data. */
+export const pageHolds = (pageTable: Buffer, buffer: Buffer, start: number, end: number, offset: number): boolean =>
+  crc32c(buffer, start, end) === pageTable.readUInt32LE((offset / segmentPageBytes) * crcBytes);
 
 export interface SegmentFileWriterOptions {
   readonly storage: Storage;

@@ -51,6 +51,14 @@ export const encodeWalHeader = (header: WalHeader): Buffer => {
   return block;
 };
 
+/** The version of another format that wrote this header; undefined if it is of this one, or no header at all. */
+export const otherWalFormat = (block: Buffer): number | undefined => {
+  if (!block.subarray(0, 6).equals(magic.subarray(0, 6)) || crc32c(block, 0, 24) !== block.readUInt32LE(24))
+    return undefined;
+  const version = block.readUInt16LE(6);
+  return version === formatVersion ? undefined : version;
+};
+
 export const decodeWalHeader = (block: Buffer): WalHeader | undefined => {
   if (block.length < headerFieldsBytes || !block.subarray(0, magic.length).equals(magic)) return undefined;
   if (crc32c(block, 0, 24) !== block.readUInt32LE(24)) return undefined;

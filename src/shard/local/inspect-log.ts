@@ -1,0 +1,52 @@
+/**
+ * Looks at all that one shard keeps, as it lies in its directory, and changes nothing: for a directory that no broker has open.
+ * Goes on behind damage as far as possible. Memory: a checkpoint, the index of a segment or the largest frame, one at a time.
+ */
+import type { Storage } from '../../storage/storage.ts';
+import { checkpointName, checkpointNumber, inspectCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
+import { type CheckpointItem, damage, type InspectionItem, untilUnreadable } from './inspect-items.ts';
+import { inspectSegment } from './inspect-segment.ts';
+import { WalInspection } from './inspect-wal.ts';
+import { parseSegmentFileName } from './segment-file.ts';
+import { walFileSequence } from './wal-file.ts';
+
+/**
+ * Checkpoints from the newest on, then log files, segments and other files, each with what is in it.
+ * @param file only what concerns this one; nothing if there is no such file
+ */
+export async function* inspectLog(storage: Storage, file?: string): AsyncGenerator<InspectionItem> {
+  const names = (await storage.list()).sort();
+  const isWanted = (name: string): boolean => file === undefined || file === name;
+  let newest: StoredCheckpoint | undefined;
+  for (const number of names.map(checkpointNumber).reverse()) {
+    if (number === undefined) continue;
+    const found = await inspectCheckpoint(storage, number);
+    const isNewest = newest === undefined && !('what' in found);
+    if (!('what' in found)) newest ??= found;
+    const name = checkpointName(number);
+    if (!isWanted(name)) continue;
+    if (!('what' in found)) yield checkpointItem(found, isNewest);
+    else if (found.kind === 'damaged') yield damage(name, found.offset, found.what);
+    else yield { kind: 'unsupported', file: name, offset: found.offset, what: found.what };
+  }
+  if (file === undefined || walFileSequence(file) !== undefined) {
+    for await (const item of new WalInspection(storage, names, newest).run()) if (isWanted(item.file)) yield item;
+  }
+  for (const name of names.filter(isWanted)) {
+    const segment = parseSegmentFileName(name);
+    if (segment?.isFinished) yield* untilUnreadable(name, inspectSegment(storage, segment.id));
+    else if (name.endsWith('.tmp')) yield { kind: 'unfinished', file: name };
+    else if (checkpointNumber(name) === undefined && walFileSequence(name) === undefined)
+      yield { kind: 'unknown', file: name };
+  }
+}
+
+const checkpointItem = ({ number, position, files, data }: StoredCheckpoint, isNewest: boolean): CheckpointItem => ({
+  kind: 'checkpoint',
+  file: checkpointName(number),
+  number,
+  position,
+  walFiles: files.map(({ sequence }) => sequence),
+  data,
+  isNewest,
+});
