@@ -56,8 +56,8 @@ const storedMessages = async (): Promise<Storage> => {
   const broker = await open(disk);
   const [events] = broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() }).partitions;
   const work = createQueue(broker, 'work');
-  const isFolded = (log: Log): boolean => log.firstUnfoldedPosition > walFileBytes * 2;
-  for (let round = 0; !isFolded(work) || !isFolded(events!) || broker.shards[0]!.log.wantsCheckpoint; round++) {
+  const { log } = broker.shards[0]!;
+  for (let round = 0; log.liveSegments.length < 3 || log.wantsCheckpoint; round++) {
     assert.ok(round < 2_000, 'the log is folded');
     produce(events!, [`event ${round}`]);
     publish(broker, work, 'x'.repeat(2 * kib));
@@ -128,7 +128,11 @@ test('checkpoints, log files, segments and records of a broker are shown, and no
   const uses = new Map(ofKind(lines, 'wal-end').map(({ file, use }) => [base(file!), use]));
   for (const { sequence } of stored.files) assert.equal(uses.get(`wal-${String(sequence).padStart(12, '0')}`), 'log');
   const frames = ofKind(lines, 'frame');
-  assert.ok(frames.length > 20 && frames.every(({ crc, chain }) => crc === 'ok' && chain === 'ok'));
+  assert.ok(frames.length > 20, 'there are frames');
+  assert.deepEqual(
+    frames.filter(({ crc, chain }) => crc !== 'ok' || chain !== 'ok'),
+    [],
+  );
 
   const records = ofKind(lines, 'record');
   const last = (type: string): DumpLine => records.findLast((record) => record.type === type)!;
@@ -146,7 +150,11 @@ test('checkpoints, log files, segments and records of a broker are shown, and no
   assert.deepEqual([logId, count, codec, crc, producerId, baseTimestampMs], [1, 1, 'none', 'ok', -1, 7_000]);
 
   const segments = ofKind(lines, 'segment');
-  assert.ok(segments.length > 0 && segments.every(({ isNamed }) => isNamed === true));
+  assert.ok(segments.length > 0, 'there are segments');
+  assert.deepEqual(
+    segments.filter(({ isNamed }) => isNamed !== true),
+    [],
+  );
   const rows = ofKind(lines, 'row');
   assert.equal(
     rows.length,
@@ -173,7 +181,10 @@ test('the catalog is shown as JSON, and --file shows one file', async () => {
   );
   assert.deepEqual(await dump(storage, { file: 'wal-000000000001' }), lines);
   assert.deepEqual(await dump(storage, { file: 'wal-000000000009' }), []);
-  assert.ok((await dump(storage, { records: false })).every(({ kind }) => !['commit', 'record'].includes(kind)));
+  assert.ok(
+    (await dump(storage, { records: false })).every(({ kind }) => !['commit', 'record'].includes(kind)),
+    'no records',
+  );
 });
 
 test('a flipped bit in a frame is named, and the frames behind it are shown', async () => {
@@ -212,7 +223,7 @@ test('damage before the end of a file that a checkpoint knows, in its header, an
   const storage = await storedMessages();
   const before = await dump(storage);
   const inUse = ofKind(before, 'wal-end').filter(({ use }) => use === 'log');
-  assert.ok(inUse.length > 2);
+  assert.ok(inUse.length > 2, `${inUse.length} files are in use`);
   const frames = ofKind(before, 'frame');
   const lastFrame = frames.filter(({ file }) => file === inUse[0]!.file).at(-1)!;
   const cases: [file: string, at: number, named: number][] = [
@@ -230,7 +241,7 @@ test('damage before the end of a file that a checkpoint knows, in its header, an
 test('a damaged checkpoint, and files that are missing', async () => {
   const storage = await storedMessages();
   const checkpoints = ofKind(await dump(storage), 'checkpoint');
-  assert.ok(checkpoints.length === 2);
+  assert.equal(checkpoints.length, 2);
   await flip(storage, base(checkpoints[0]!.file!), 60);
   const lines = await dump(storage);
   assert.deepEqual(damages(lines)[0], [checkpoints[0]!.file, 8]);
