@@ -22,7 +22,7 @@ const settledPerRound = 3;
 const fillingRounds = 22;
 /** That topic is deleted. */
 const deletingRound = 40;
-const runsPerKind = Number(process.env.FOLDING_FAULT_RUNS ?? 24);
+const runsPerKind = Number(process.env.FOLDING_FAULT_RUNS ?? 20);
 const onlyAt = process.env.FOLDING_FAULT_AT;
 
 /** Nothing that goes on by itself takes so many turns of the event loop. */
