@@ -42,10 +42,10 @@ export class FrameScanner {
     return this.header.matches(this.#buffer, this.frameStart, salt);
   }
 
-  /** First offset from `offset` on where a frame's magic lies, aligned; undefined if there is none in the file. */
-  async findMagic(offset: number): Promise<number | undefined> {
+  /** First offset in [offset, limitOffset) where a frame's magic lies, aligned; undefined if there is none in the file. */
+  async findMagic(offset: number, limitOffset = Number.POSITIVE_INFINITY): Promise<number | undefined> {
     let at = offset;
-    while (at + frameHeaderBytes <= this.#fileBytes) {
+    while (at + frameHeaderBytes <= this.#fileBytes && at < limitOffset) {
       if (!this.#has(at, frameHeaderBytes) && !(await this.#fill(at, frameHeaderBytes))) return undefined;
       const found = this.#buffer.subarray(0, this.#filledBytes).indexOf(frameMagicBytes, at - this.#offset);
       if (found < 0) {

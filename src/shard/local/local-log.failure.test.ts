@@ -13,6 +13,7 @@ import {
   untilDurable,
 } from '../shard-log-contract.ts';
 import { LocalLog } from './local-log.ts';
+import { walHeaderBytes } from './wal-file.ts';
 
 const clock = {
   now: () => Date.now(),
@@ -201,6 +202,25 @@ test('damage names the file and the place', async () => {
     kind: 'corrupt',
     message: /wal-000000000001 is damaged at offset 2\d\d\d/,
   });
+});
+
+test('damage in the first frame of the last file is not taken for the end of the log', async () => {
+  const storage = new MemoryStorage();
+  const log = makeLog(storage);
+  await openAndReplay(log);
+  for (let index = 0; index < 41; index++) {
+    log.hold(append(log, commitBytes(index, 2048)).position);
+    await untilDurable(log);
+  }
+  await log.close();
+  for (const offset of [600, walHeaderBytes + 2]) {
+    await damage(storage, 'wal-000000000002', offset);
+    await assert.rejects(openAndReplay(makeLog(storage)), { kind: 'corrupt', message: /wal-000000000002/ });
+    await damage(storage, 'wal-000000000002', offset);
+  }
+  const again = makeLog(storage);
+  assert.equal((await openAndReplay(again)).commits.length, 41);
+  await again.close();
 });
 
 test('a log is not opened with another size of file', async () => {

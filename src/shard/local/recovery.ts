@@ -22,7 +22,7 @@ import type { Epoch, Position } from '../../core/ids.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
 import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
 import { checkpointNumber, type FileEntry, readCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
-import { alignFrame, type Chain, frameHeaderBytes, visitCommits } from './frame.ts';
+import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
 import {
@@ -33,6 +33,7 @@ import {
   walFileSequence,
   walHeaderBytes,
 } from './wal-file.ts';
+import { frameSearchBytes } from './wal-limits.ts';
 
 export interface RecoveryOptions {
   readonly storage: Storage;
@@ -319,7 +320,12 @@ export class Recovery {
     for (const [sequence, found] of following) {
       const handle = 'handle' in found ? found.handle : found;
       this.#scanner.openAt(handle);
-      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt!))) continue;
+      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt!))) {
+        if (await this.#provesDurable(handle, walHeaderBytes, walHeaderBytes + frameSearchBytes)) {
+          throw corrupt(`${walFileName(sequence)} is damaged at its first frame: a later one says that it was on disk`);
+        }
+        continue;
+      }
       const { header } = this.#scanner;
       if (header.continues(this.#chain))
         throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
@@ -329,10 +335,11 @@ export class Recovery {
     }
   }
 
-  /** True if behind this offset a frame says that the frame missing there had been durable. */
-  async #provesDurable(handle: StorageFile, offset: number): Promise<boolean> {
+  /** True if a frame that begins in [offset, limitOffset) says that the frame missing at `offset` had been durable. */
+  async #provesDurable(handle: StorageFile, offset: number, limitOffset = Number.POSITIVE_INFINITY): Promise<boolean> {
     this.#scanner.openAt(handle);
-    for (let at = await this.#scanner.findMagic(offset); at !== undefined; at = await this.#scanner.findMagic(at + 8)) {
+    const find = (from: number): Promise<number | undefined> => this.#scanner.findMagic(from, limitOffset);
+    for (let at = await find(offset); at !== undefined; at = await find(at + frameAlignmentBytes)) {
       if (!(await this.#scanner.readFrame(at, this.#salt!))) continue;
       if (this.#scanner.header.provesDurable(this.#chain)) return true;
     }

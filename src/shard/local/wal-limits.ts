@@ -40,6 +40,9 @@ export const segmentHandlesMax = 64;
 /** After so many bytes a segment being written is synced, for the reason that zeroed files are. */
 export const segmentSyncBytes = 8 * 1024 * 1024;
 
+/** In a file whose first frame cannot be read, frames that prove it to have been durable are looked for so far. */
+export const frameSearchBytes = 4 * 1024 * 1024;
+
 export const walLimits = (overrides: Partial<WalLimits> = {}): WalLimits => {
   const {
     walFileBytes,
