@@ -248,8 +248,9 @@ test('a damaged checkpoint, and files that are missing', async () => {
   assert.equal(ofKind(lines, 'checkpoint')[0]!.isNewest, true, 'the one before it is used');
   await flip(storage, base(checkpoints[0]!.file!), 60);
 
-  const [walFile] = ofKind(lines, 'wal-end').filter(({ use }) => use === 'log');
-  const [segment] = ofKind(lines, 'segment');
+  const whole = await dump(storage);
+  const [walFile] = ofKind(whole, 'wal-end').filter(({ use }) => use === 'log');
+  const [segment] = ofKind(whole, 'segment');
   await storage.remove(base(walFile!.file!));
   await storage.remove(base(segment!.file!));
   const missing = await dump(storage);
