@@ -8,20 +8,9 @@ import type { Log } from '../log/log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { type Broker, openBroker, type UnreadableBatch } from './broker.ts';
 import { FakeClock } from './groups/fake-clock.ts';
-import type { Message, MessageForm } from './message.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
 import type { Queue } from './queues/queue.ts';
-
-/** A head's form for these tests: the stored bytes are the body. */
-const plainForm: MessageForm = {
-  id: 200,
-  decode: (buffer, start, end, timestampMs): Message => ({
-    key: null,
-    body: Buffer.from(buffer.subarray(start, end)),
-    headers: [],
-    timestampMs,
-  }),
-};
+import { plainForm } from './test-form.ts';
 
 const queueProperties = { durable: true, exclusive: false, autoDelete: false, arguments: new Map() };
 

@@ -8,13 +8,14 @@ import { type MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type Broker, openBroker } from './broker.ts';
 import { FakeClock } from './groups/fake-clock.ts';
-import type { Message, MessageForm } from './message.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
 import type { Queue } from './queues/queue.ts';
+import { plainForm } from './test-form.ts';
 
 export const kib = 1024;
 const walFileBytes = 64 * kib;
-const walLimits = {
+/** From four files on there is something to fold. */
+export const foldingLimits = {
   walFileBytes,
   walBytesMax: 8 * walFileBytes,
   walReserveBytes: 2 * walFileBytes,
@@ -22,17 +23,6 @@ const walLimits = {
   arenaChunkBytes: 16 * kib,
   arenaBytes: 64 * kib,
   readAheadBytes: 32 * kib,
-};
-
-/** The stored bytes are the body. */
-const plainForm: MessageForm = {
-  id: 200,
-  decode: (buffer, start, end, timestampMs): Message => ({
-    key: null,
-    body: Buffer.from(buffer.subarray(start, end)),
-    headers: [],
-    timestampMs,
-  }),
 };
 
 export interface Stand {
@@ -58,7 +48,7 @@ export const open = async (disk: MemoryDisk, wrap = (storage: Storage): Storage 
   const broker = await openBroker({
     storage: wrap(new MemoryStorage(disk)),
     durability: 'sync',
-    walLimits,
+    walLimits: foldingLimits,
     clock,
     forms: [plainForm],
     onFoldFailed: (error) => failures.push(error),

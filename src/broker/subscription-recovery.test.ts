@@ -6,21 +6,10 @@ import type { Log } from '../log/log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import type { Storage, StorageFile } from '../storage/storage.ts';
 import { type Broker, openBroker } from './broker.ts';
-import type { MessageForm } from './message.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
 import type { Queue } from './queues/queue.ts';
+import { plainForm } from './test-form.ts';
 import type { Topic } from './topic.ts';
-
-/** A head's form for these tests: the stored bytes are the body. */
-const plainForm: MessageForm = {
-  id: 200,
-  decode: (buffer, start, end, timestampMs) => ({
-    key: null,
-    body: Buffer.from(buffer.subarray(start, end)),
-    headers: [],
-    timestampMs,
-  }),
-};
 
 const open = (storage: Storage, shardCount: number): Promise<Broker> =>
   openBroker({ storage, durability: 'sync', shardCount, forms: [plainForm] });

@@ -1,23 +1,12 @@
 // A broker on a disk in memory that crashes on demand, driven without any protocol. Files and memory are so small that a
 // few hundred messages roll files, evict the arena and need checkpoints.
 import { type Broker, openBroker } from '../../src/broker/broker.ts';
-import type { Message, MessageForm } from '../../src/broker/message.ts';
+import { plainForm } from '../../src/broker/test-form.ts';
 import { type AppendOutcome, appendBatch } from '../../src/log/append-batch.ts';
 import type { Log } from '../../src/log/log.ts';
 import type { WalLimits } from '../../src/shard/local/wal-limits.ts';
 import { recordType } from '../../src/shard/shard.ts';
 import { MemoryDisk, MemoryStorage } from '../../src/storage/memory-storage.ts';
-
-/** The stored bytes are the body. */
-const plainForm: MessageForm = {
-  id: 200,
-  decode: (buffer, start, end, timestampMs): Message => ({
-    key: null,
-    body: Buffer.from(buffer.subarray(start, end)),
-    headers: [],
-    timestampMs,
-  }),
-};
 
 const kib = 1024;
 /** Seven files, of which two are the reserve: from four files on there is something to fold. */

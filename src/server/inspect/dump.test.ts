@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Broker, openBroker } from '../../broker/broker.ts';
+import { foldingLimits } from '../../broker/folding-stand.ts';
 import { appendBatch } from '../../log/append-batch.ts';
 import { encodeBatch } from '../../log/batch-encode.ts';
 import type { Log } from '../../log/log.ts';
@@ -14,19 +15,8 @@ import { dumpShard, type ShardDumpOptions } from './dump.ts';
 import type { DumpLine } from './dump-lines.ts';
 
 const kib = 1024;
-const walFileBytes = 64 * kib;
-const walLimits = {
-  walFileBytes,
-  walBytesMax: 8 * walFileBytes,
-  walReserveBytes: 2 * walFileBytes,
-  walGroupBytes: 8 * kib,
-  arenaChunkBytes: 16 * kib,
-  arenaBytes: 64 * kib,
-  readAheadBytes: 32 * kib,
-};
-
 const open = (disk: MemoryDisk): Promise<Broker> =>
-  openBroker({ storage: new MemoryStorage(disk), durability: 'sync', walLimits });
+  openBroker({ storage: new MemoryStorage(disk), durability: 'sync', walLimits: foldingLimits });
 
 const createQueue = (broker: Broker, name: string): Log =>
   broker
