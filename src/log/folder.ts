@@ -13,15 +13,7 @@ import { recordType } from '../shard/shard.ts';
 import type { LogStretch } from '../shard/shard-log.ts';
 import type { AckSet } from './ack-set.ts';
 import { batchBytes } from './batch-header.ts';
-import {
-  runDistance,
-  runFirstMessage,
-  runFirstOffset,
-  runFlags,
-  runIndex,
-  runPayloadBytes,
-  runTransient,
-} from './block.ts';
+import { runDistance, runFirstMessage, runFirstOffset, runFlags, runIndex, runTransient } from './block.ts';
 import { foldRecordBytes, writeFoldRecord } from './folded-segments.ts';
 import { builtInSubscription, type Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
@@ -88,6 +80,12 @@ export class Folder {
   }
 }
 
+/** A log and what it has in the stretch. */
+interface Share {
+  readonly log: Log;
+  readonly liveBytes: number;
+}
+
 class Fold {
   readonly #store: LogStore;
   readonly #stretch: LogStretch;
@@ -105,11 +103,13 @@ class Fold {
 
   async run(): Promise<void> {
     const { shard } = this.#store;
-    if ((await shard.log.freeBytes()) < this.#neededBytes()) {
+    const shares = this.#shares();
+    const neededBytes = shares.reduce((bytes, { liveBytes }) => bytes + liveBytes, 0);
+    if ((await shard.log.freeBytes()) < neededBytes) {
       throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
     }
     this.#bytes = await shard.log.readStretch(this.#stretch);
-    const ids = await this.#writeSegments().catch(async (error: unknown) => {
+    const ids = await this.#writeSegments(shares).catch(async (error: unknown) => {
       await this.#abandon();
       throw error;
     });
@@ -117,22 +117,25 @@ class Fold {
     else this.#commit(ids);
   }
 
-  /** About what the segments take: messages that are settled by then are left out. */
-  #neededBytes(): number {
+  /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
+  #shares(): Share[] {
+    const logs = [...this.#store.logs].filter((log) => log.firstUnfoldedPosition < this.#stretch.end);
+    return logs.sort((left, right) => left.id - right.id).map((log) => ({ log, liveBytes: this.#liveBytes(log) }));
+  }
+
+  #liveBytes(log: Log): number {
     let bytes = 0;
-    for (const log of this.#logsInOrder()) {
-      for (let entry = log.findEntry(log.firstUnfoldedOffset); entry < log.entryCount; entry++) {
-        if (log.entryPosition(entry) >= this.#stretch.end) break;
-        if (log.entryIsLive(entry)) bytes += log.entrySizeBytes(entry);
-      }
+    for (let entry = log.findEntry(log.firstUnfoldedOffset); entry < log.entryCount; entry++) {
+      if (log.entryPosition(entry) >= this.#stretch.end) break;
+      if (log.entryIsLive(entry)) bytes += log.entrySizeBytes(entry);
     }
     return bytes;
   }
 
   /** Ids of the segments, all durable. */
-  async #writeSegments(): Promise<number[]> {
-    for (const log of this.#logsInOrder()) {
-      await this.#foldLog(log);
+  async #writeSegments(shares: readonly Share[]): Promise<number[]> {
+    for (const share of shares) {
+      await this.#foldLog(share);
       if (this.#isCancelled()) return [];
     }
     const ids: number[] = [];
@@ -151,16 +154,13 @@ class Fold {
     for (const output of this.#outputs) await output.abandon();
   }
 
-  /** The logs that have something in the stretch. */
-  #logsInOrder(): Log[] {
-    const logs = [...this.#store.logs].filter((log) => log.firstUnfoldedPosition < this.#stretch.end);
-    return logs.sort((left, right) => left.id - right.id);
-  }
-
-  async #foldLog(log: Log): Promise<void> {
-    if (log.deleted || log.firstUnfoldedPosition >= this.#stretch.end) return;
-    const isOwn = this.#exceeds(log, ownSegmentBytes);
+  async #foldLog({ log, liveBytes }: Share): Promise<void> {
+    const isLeft = (): boolean => !log.deleted && log.firstUnfoldedPosition < this.#stretch.end;
+    if (!isLeft()) return;
+    const isOwn = liveBytes > ownSegmentBytes;
     const output = isOwn ? await this.#newOutput() : (this.#shared ??= await this.#newOutput());
+    // Others have had their turn meanwhile.
+    if (!isLeft()) return;
     let offset = log.firstUnfoldedOffset;
     while (!log.deleted && !this.#isCancelled()) {
       const entry = log.findEntry(offset);
@@ -181,18 +181,6 @@ class Fold {
     this.#sliceBytesLeft = sliceBytes;
     if (output.pendingBytes >= sliceBytes) await output.flush();
     else await nextTurn();
-  }
-
-  /** True if more than so many bytes of the log lie in the stretch. */
-  #exceeds(log: Log, bytesMax: number): boolean {
-    let sumBytes = 0;
-    let entry = log.findEntry(log.firstUnfoldedOffset);
-    for (; entry < log.entryCount && log.entryPosition(entry) < this.#stretch.end; entry++) {
-      const at = log.entryPosition(entry) - this.#stretch.start;
-      sumBytes += log.entryIsBatch(entry) ? batchBytes(this.#bytes, at) : runPayloadBytes(this.#bytes, at);
-      if (sumBytes > bytesMax) return true;
-    }
-    return false;
   }
 
   #copyEntry(log: Log, entry: number, output: SegmentOutput): void {
