@@ -68,6 +68,18 @@ test('small batches share entries, and each is found by any of its offsets', asy
   await stand.broker.close();
 });
 
+test('what one reader prefetched is in memory for another', async () => {
+  const stand = await open(new MemoryDisk());
+  const log = stand.broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() }).partitions[0]!;
+  for (let i = 0; i < 600; i++) produce(log, ['value'.padEnd(kib)]);
+  await fillUntil(stand, () => isFolded(log));
+  const isInMemory = (): boolean => new LogReader(log).locate(0, 0);
+  assert.equal(isInMemory(), false);
+  new LogReader(log).prefetch(0);
+  while (!isInMemory()) await new Promise((resolve) => setImmediate(resolve));
+  await stand.broker.close();
+});
+
 test('a segment goes when nothing in it is wanted, and one that is wanted stays through restarts', async () => {
   const stand = await open(new MemoryDisk());
   const segments = async (): Promise<string[]> => {

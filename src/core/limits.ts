@@ -23,6 +23,8 @@ export const limits = {
   readAheadMinBytes: 32 * 1024,
   /** What the consumers of queues of one shard hold of it together; beyond that each holds the least. */
   readAheadBudgetBytes: 64 * 1024 * 1024,
+  /** Pieces of `readAheadBytes` of one shard that are read for the next Fetch before it comes, at a time. */
+  prefetchesMax: 4,
   /** One message or batch, whatever the protocol. */
   messageBytesMax: 32 * 1024 * 1024,
   /** Decompressed size of one Kafka batch that another protocol reads. */

@@ -15,6 +15,7 @@ import type { ReadAhead } from './read-ahead.ts';
 export class LogReader {
   readonly log: Log;
   readonly #readAhead: ReadAhead | undefined;
+  /** Pinned. */
   #cold: Chunk | undefined;
   /** Where the last piece that was read in lies. */
   #lastStart = 0;
@@ -91,6 +92,22 @@ export class LogReader {
     this.#lastBytes = chunk.buffer.length;
   }
 
+  /** Begins to bring the entry of that index into memory, if it is not there: whoever reads on finds it then. */
+  prefetch(entryIndex: number): void {
+    const { log } = this;
+    const { readAhead, shard } = log.store;
+    const lengthBytes = log.entryIsBatch(entryIndex) ? batchHeaderBytes : runBytes;
+    if (this.#chunkWith(log.entryPosition(entryIndex), lengthBytes) !== undefined || !readAhead.beginPrefetch()) return;
+    shard.log
+      .load(log.entryPosition(entryIndex), lengthBytes)
+      // Who reads there later is told the error.
+      .then(
+        (chunk) => chunk.unpin(),
+        () => {},
+      )
+      .finally(() => readAhead.endPrefetch());
+  }
+
   /** Lets go of the read-ahead. */
   release(): void {
     this.#hold(undefined);
@@ -98,6 +115,7 @@ export class LogReader {
 
   #hold(chunk: Chunk | undefined): void {
     this.#readAhead?.changed((chunk?.buffer.length ?? 0) - (this.#cold?.buffer.length ?? 0));
+    this.#cold?.unpin();
     this.#cold = chunk;
   }
 

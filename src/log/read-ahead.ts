@@ -7,6 +7,7 @@ import { limits } from '../core/limits.ts';
 
 export class ReadAhead {
   #heldBytes = 0;
+  #prefetchCount = 0;
 
   /** A reader holds so many bytes more, or less. */
   changed(bytes: number): void {
@@ -17,5 +18,16 @@ export class ReadAhead {
   nextBytes(lastBytes: number, isSequential: boolean): number {
     if (!isSequential || this.#heldBytes > limits.readAheadBudgetBytes) return limits.readAheadMinBytes;
     return Math.min(limits.readAheadBytes, Math.max(limits.readAheadMinBytes, lastBytes * 2));
+  }
+
+  /** False if enough is read for later already: with many readers behind, what is read too early is dropped before it is used. */
+  beginPrefetch(): boolean {
+    if (this.#prefetchCount === limits.prefetchesMax) return false;
+    this.#prefetchCount++;
+    return true;
+  }
+
+  endPrefetch(): void {
+    this.#prefetchCount--;
   }
 }

@@ -13,7 +13,10 @@ import type { Epoch, Position } from '../core/ids.ts';
 export interface Chunk {
   readonly buffer: Buffer;
   readonly basePosition: Position;
-  /** While pinned, the memory is not reused. Whoever hands a view to a socket pins, and unpins when it is flushed. */
+  /**
+   * While pinned, the memory is not reused; otherwise a view is good for this turn only. Whoever hands one to a socket pins, and
+   * unpins when it is flushed.
+   */
   pin(): void;
   unpin(): void;
 }
@@ -105,7 +108,7 @@ export interface ShardLog {
   chunkAt(position: Position, lengthBytes?: number): Chunk | undefined;
   /**
    * Reads [position, position + lengthBytes) from storage, and around it about `aheadBytes` (as much as is good for a sequential
-   * reader if absent). Only for durable positions.
+   * reader if absent). Only for durable positions. The piece comes pinned: unpin it when it is not wanted any more.
    */
   load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk>;
 

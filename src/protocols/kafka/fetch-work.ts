@@ -76,6 +76,7 @@ export class FetchWork implements LogWatcher {
     this.#finished = true;
     this.#stopWaiting();
     this.#unpin();
+    for (const { reader } of this.#partitions) reader?.release();
   }
 
   onLogVisible(_log: Log): void {
@@ -173,6 +174,7 @@ export class FetchWork implements LogWatcher {
     }));
     if (this.#partitions.some((partition) => partition.isUrgent)) this.ticket = this.#services.broker.gate.current;
     this.#respond({ errorCode: ErrorCode.NONE, responses }, this.#pins);
+    for (const partition of this.#partitions) partition.close();
   }
 
   #unpin(): void {

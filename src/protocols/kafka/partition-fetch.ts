@@ -34,6 +34,7 @@ export class PartitionFetch {
   readonly #topicName: string;
   #pieces: Buffer[] = [];
   #nextOffset: number;
+  #entriesRead = 0;
   /** Nothing more is read for this response. */
   #isOver = false;
   /** Bytes seen by measure(), up to #measuredTo. */
@@ -64,6 +65,7 @@ export class PartitionFetch {
   restart(): void {
     this.#pieces = [];
     this.sizeBytes = 0;
+    this.#entriesRead = 0;
     this.#nextOffset = this.#request.fetchOffset;
     if (this.errorCode === ErrorCode.NONE) this.errorCode = this.#check();
   }
@@ -102,6 +104,7 @@ export class PartitionFetch {
       }
       this.#pieces.push(piece);
       this.sizeBytes += piece.length;
+      this.#entriesRead++;
       if (end < entryEnd) return 'end';
       this.#nextOffset = log.entryEndOffset(entry);
     }
@@ -124,6 +127,19 @@ export class PartitionFetch {
       this.#measuredTo = log.entryEndOffset(entry);
     }
     return this.#measuredBytes;
+  }
+
+  /** All is read. What the client will ask for next, about as much again, is brought into memory if it is not there. */
+  close(): void {
+    const { log, reader } = this;
+    if (log === undefined || reader === undefined) return;
+    const next = this.sizeBytes > 0 ? log.findEntry(this.#nextOffset) : -1;
+    if (next >= 0) {
+      for (const entry of [next, Math.min(next + this.#entriesRead, log.entryCount - 1)]) {
+        if (log.entryIsLive(entry) && log.entryFirstOffset(entry) < log.durableEnd) reader.prefetch(entry);
+      }
+    }
+    reader.release();
   }
 
   respond(isolationLevel: number): PartitionDataInput {

@@ -207,7 +207,7 @@ export class SegmentFiles {
   }
 
   /**
-   * Reads [position, position + lengthBytes), which lies in one segment, and what is around it. Rejects with BrokerError
+   * Reads [position, position + lengthBytes), which lies in one segment, and what is around it, pinned. Rejects with BrokerError
    * 'corrupt' if any of these pages is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
    * with the error of the system.
    */
@@ -219,7 +219,10 @@ export class SegmentFiles {
     const end = position + lengthBytes - basePosition;
     if (end > dataBytes) throw new RangeError(`position ${position} + ${lengthBytes} lies beyond its segment`);
     const cached = this.#windows.find(position, lengthBytes);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) {
+      cached.pin();
+      return cached;
+    }
     const start = position - basePosition;
     const offset = start - (start % segmentPageBytes);
     const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
