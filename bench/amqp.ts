@@ -24,6 +24,43 @@ const QUORUM_DURABILITY = 'sync';
 const notQuorum = ({ queueType }: AmqpTarget) => queueType !== 'quorum';
 const perSecond = (what: string, rate: number) => `${what} ${Math.round(rate)}/s`;
 
+/** Enough for us to move the first of it into segments, and for RabbitMQ to have it on disk. */
+const DEEP_MESSAGE_COUNT = 10_000_000;
+const DEEP_PEER_MESSAGE_COUNT = 2_000_000;
+const DEEP_DRAINED_COUNT = 1_000_000;
+const DEEP_FILL_SECONDS_MAX = 300;
+
+/**
+ * Ours: of 1,000 queues with 10,000 messages each, which lie in shared segments, the first 100. The peer's: one queue with twice
+ * as many messages as are drained.
+ */
+const drainRow: AmqpRow = {
+  id: 'drain-deep',
+  title:
+    'Raw generator, draining what was published long ago: ours 100 queues of 1,000 in shared segments, RabbitMQ one deep queue',
+  appliesTo: notQuorum,
+  prepare: async ({ address, isOurs }, queue) => {
+    const spread = isOurs ? ['--queues', String(QUEUE_COUNT), '--run', '10'] : [];
+    const count = isOurs ? DEEP_MESSAGE_COUNT : DEEP_PEER_MESSAGE_COUNT;
+    const flags = ['--queue', queue, '--keep', '--window', '1000', '--messages', String(count), ...spread];
+    await runRaw(address, flags, DEEP_FILL_SECONDS_MAX);
+  },
+  run: async ({ address, isOurs }, queue) => {
+    const spread = isOurs ? ['--queues', String(QUEUE_COUNT / 10)] : [];
+    const flags = ['--queue', queue, '--no-publish', '--consume', '--warmup', '0', ...spread];
+    const report = await runRaw(
+      address,
+      [...flags, '--messages', String(DEEP_DRAINED_COUNT * 0.98)],
+      DEEP_FILL_SECONDS_MAX,
+    );
+    return { ratePerSecond: report.consumeRate, operationCount: report.consumed };
+  },
+  cleanUp: async (target, queue) => {
+    const queues = target.isOurs ? Array.from({ length: QUEUE_COUNT }, (_, i) => `${queue}-${i}`) : [queue];
+    for (const name of queues) await deleteQueue(target, name);
+  },
+};
+
 const deleteQueue = async (target: AmqpTarget, queue: string): Promise<void> => {
   const connection = await RawConnection.open(target.address);
   await connection.deleteQueue(queue);
@@ -129,7 +166,7 @@ const rawRows: readonly RowOptions[] = [
 const options = parseCompareOptions('seconds');
 const seconds = options.amount ?? DEFAULT_SECONDS;
 const rows = selectRows(
-  [...perfTestRows.map((row) => perfTestRow(row, seconds)), ...rawRows.map((row) => rawRow(row, seconds))],
+  [...perfTestRows.map((row) => perfTestRow(row, seconds)), ...rawRows.map((row) => rawRow(row, seconds)), drainRow],
   options.only,
 );
 const targets: AmqpTarget[] = [];

@@ -21,6 +21,7 @@ interface KafkaTarget extends Target {
 type KafkaRow = Row<KafkaTarget>;
 
 const WARM_UP = { recordCount: 500_000, recordSizeBytes: 1024, properties: [] } satisfies ProducerRun;
+const SEGMENTS_RECORD_COUNT = 3_000_000;
 const LATENCY_RECORD_COUNT = 10_000;
 /** The tail reader misses what is produced before it has joined, so more is produced than it waits for. */
 const TAIL_SURPLUS = 2;
@@ -46,17 +47,24 @@ const produceRow = ({ id, title, load, partitionCount = 1 }: ProduceRowOptions):
   cleanUp: deleteOwnTopic,
 });
 
-const coldRow = (load: ProducerRun): KafkaRow => ({
-  id: 'consume-cold',
-  title: 'ConsumerPerformance from the start of a log much larger than what the broker keeps in memory, 1 KB',
+interface ColdRowOptions {
+  readonly id: string;
+  readonly title: string;
+  readonly load: ProducerRun;
+  readonly consumedCount: number;
+}
+
+const coldRow = ({ id, title, load, consumedCount }: ColdRowOptions): KafkaRow => ({
+  id,
+  title,
   appliesTo: ({ recordShare }) => recordShare === 1,
   prepare: async (target, topic) => {
     await createTopic(target.address, topic, 1);
     await producerPerformance(target.address, topic, load);
   },
   run: async (target, topic) => ({
-    ratePerSecond: await consumerPerformance(target.address, topic, load.recordCount),
-    operationCount: load.recordCount,
+    ratePerSecond: await consumerPerformance(target.address, topic, consumedCount),
+    operationCount: consumedCount,
   }),
   cleanUp: deleteOwnTopic,
 });
@@ -111,7 +119,18 @@ const allRows = (recordCount: number | undefined): KafkaRow[] => {
       partitionCount: 100,
     }),
     tailRow(load(500_000, 1024, 'batch.size=65536')),
-    coldRow(load(1_000_000, 1024, 'batch.size=65536')),
+    coldRow({
+      id: 'consume-cold',
+      title: 'ConsumerPerformance from the start of a log much larger than what the broker keeps in memory, 1 KB',
+      load: load(1_000_000, 1024, 'batch.size=65536'),
+      consumedCount: recordCount ?? 1_000_000,
+    }),
+    coldRow({
+      id: 'consume-segments',
+      title: 'ConsumerPerformance from the start of 3 GB: what we have moved into segments, 1 KB',
+      load: { recordCount: SEGMENTS_RECORD_COUNT, recordSizeBytes: 1024, properties: ['batch.size=65536'] },
+      consumedCount: Math.min(recordCount ?? SEGMENTS_RECORD_COUNT / 3, SEGMENTS_RECORD_COUNT / 3),
+    }),
     latencyRow(Math.min(recordCount ?? LATENCY_RECORD_COUNT, LATENCY_RECORD_COUNT)),
   ];
 };

@@ -19,6 +19,7 @@ export interface OursInstance {
   /** host:port of each listener */
   readonly kafka: string;
   readonly amqp: string;
+  readonly dataDir: string;
   readonly options: ServerOptions;
 }
 
@@ -33,6 +34,7 @@ export const prepareOurs = async ({ durability, extraArgs }: OursSettings): Prom
   return {
     kafka,
     amqp,
+    dataDir,
     options: {
       name: 'RosettaMQ',
       command: process.execPath,

@@ -8,6 +8,8 @@ import { percentiles, type RawReport } from './report.ts';
 
 /** How long the confirms that are still due may take at the end. */
 const LAST_CONFIRMS_TIMEOUT_MS = 30_000;
+/** How often it looks whether enough messages have gone through. */
+const COUNT_INTERVAL_MS = 20;
 
 const { values } = parseArgs({
   options: {
@@ -26,6 +28,7 @@ const { values } = parseArgs({
     'ack-every': { type: 'string', default: '10' },
     warmup: { type: 'string', default: '1' },
     seconds: { type: 'string', default: '10' },
+    messages: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -70,12 +73,21 @@ const counts = () => ({
   consumed: consuming?.consumer.consumedCount ?? 0,
 });
 
+/** Until the time is over, or as many messages as are wanted were consumed or published. */
+const run = async (seconds: number): Promise<void> => {
+  if (values.messages === undefined) return sleep(seconds * 1000);
+  const wanted = Number(values.messages);
+  const deadlineMs = performance.now() + seconds * 1000;
+  const done = () => (consuming === undefined ? counts().published : counts().consumed);
+  while (performance.now() < deadlineMs && done() < wanted) await sleep(COUNT_INTERVAL_MS);
+};
+
 const load = async (): Promise<RawReport> => {
   publishing?.publisher.start();
   await sleep(Number(values.warmup) * 1000);
   const start = counts();
   const cpuAtStart = process.cpuUsage();
-  await sleep(Number(values.seconds) * 1000);
+  await run(Number(values.seconds));
   const end = counts();
   const cpu = process.cpuUsage(cpuAtStart);
   const late = sleep(LAST_CONFIRMS_TIMEOUT_MS, undefined, { ref: false }).then(() => {
