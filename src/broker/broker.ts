@@ -131,6 +131,7 @@ export class Broker {
         storage,
         durability: options.durability,
         clock: this.clock,
+        random: this.random,
         limits: { walBytesMax, ...options.walLimits },
       });
       const shard = new Shard(index, log, this.gate);

@@ -164,17 +164,22 @@ class Directory {
   }
 }
 
+const nextTurn = (end: () => void): void => void setImmediate(end);
+
 /** One file system: what the storages of all its directories share. It outlives them, as a disk does. */
 export class MemoryDisk {
   /** Of the files together, in whole pages; a write beyond it fails with ENOSPC. */
-  readonly capacityBytes: number;
+  capacityBytes: number;
+  /** Sets the end of an operation going: whoever gives another one decides when, and in what order, operations end. */
+  readonly schedule: (end: () => void) => void;
   readonly pendingWrites = new Set<PendingWrite>();
   readonly #directories = new Map<string, Directory>();
   /** Grows with each crash; a storage of an earlier generation is dead. */
   generation = 0;
 
-  constructor(capacityBytes: number = Number.POSITIVE_INFINITY) {
+  constructor(capacityBytes: number = Number.POSITIVE_INFINITY, schedule = nextTurn) {
     this.capacityBytes = capacityBytes;
+    this.schedule = schedule;
   }
 
   get freeBytes(): number {
@@ -235,7 +240,7 @@ const missing = (name: string): Error => Object.assign(new Error(`ENOENT: no suc
 const full = (name: string): Error =>
   Object.assign(new Error(`ENOSPC: no space left on the disk, write '${name}'`), { code: 'ENOSPC' });
 
-/** Completes operations a turn later, unless the disk has crashed since. */
+/** Completes operations when the disk's schedule says so, unless the disk has crashed since. */
 class Session {
   readonly disk: MemoryDisk;
   readonly #generation: number;
@@ -251,7 +256,7 @@ class Session {
 
   turn(): Promise<void> {
     return new Promise((resolve) => {
-      setImmediate(() => {
+      this.disk.schedule(() => {
         if (!this.isDead) resolve();
       });
     });
@@ -279,10 +284,10 @@ class MemoryFile implements StorageFile {
     done: (error: Error | null) => void,
   ): void {
     if (this.#session.isDead) return;
-    const { pendingWrites } = this.#session.disk;
+    const { pendingWrites, schedule } = this.#session.disk;
     const pending: PendingWrite = { inode: this.#inode, buffer, start, lengthBytes, position };
     pendingWrites.add(pending);
-    setImmediate(() => {
+    schedule(() => {
       if (this.#session.isDead) return;
       pendingWrites.delete(pending);
       if (this.#inode.missingBytes(position, lengthBytes) > this.#session.disk.freeBytes) {

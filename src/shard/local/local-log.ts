@@ -13,6 +13,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
+import { type Random, systemRandom } from '../../core/random.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type {
   AdoptedSegment,
@@ -48,6 +49,7 @@ export interface LocalLogOptions {
   /** 'sync': durable is on disk. 'os': durable is in the page cache, and survives the process but not the machine. */
   readonly durability: Durability;
   readonly clock?: Clock;
+  readonly random?: Random;
   readonly limits?: Partial<WalLimits>;
 }
 
@@ -64,6 +66,7 @@ export class LocalLog implements ShardLog {
   readonly #storage: Storage;
   readonly #durable: boolean;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #limits: WalLimits;
   readonly #files: WalFiles;
   readonly #writer: GroupWriter;
@@ -92,6 +95,7 @@ export class LocalLog implements ShardLog {
     this.#storage = options.storage;
     this.#durable = options.durability === 'sync';
     this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
     this.#limits = walLimits(options.limits);
     this.#files = new WalFiles({
       storage: options.storage,
@@ -129,6 +133,7 @@ export class LocalLog implements ShardLog {
         walFileBytes: this.#limits.walFileBytes,
         readAheadBytes: this.#limits.readAheadBytes,
         durable: this.#durable,
+        random: this.#random,
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint,
         replay: (buffer, start, lengthBytes, position, epoch) => {

@@ -16,9 +16,9 @@
  * Commits are replayed while the chain is followed, in one pass over the files. If open() rejects, the caller has seen
  * commits that it must forget, together with all state built from them.
  */
-import { randomBytes } from 'node:crypto';
 import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
+import type { Random } from '../../core/random.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
 import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
 import { checkpointNumber, type FileEntry, readCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
@@ -41,6 +41,7 @@ export interface RecoveryOptions {
   /** Size of the pieces in which files are read back later. */
   readonly readAheadBytes: number;
   readonly durable: boolean;
+  readonly random: Random;
   /** A file that is in use, before anything in it is replayed; in order of sequence. */
   readonly onFile: (file: WalFile) => void;
   readonly onCheckpoint: (checkpoint: Checkpoint | undefined) => void;
@@ -213,7 +214,7 @@ export class Recovery {
     this.#options.onCheckpoint(undefined);
     for (const [sequence, handle] of this.#headless) await this.#discard(sequence, handle);
     return {
-      salt: randomBytes(4).readUInt32LE(),
+      salt: Number.parseInt(this.#options.random.hex(4), 16),
       chain: this.#chain,
       endOffset: walHeaderBytes,
       upcoming: [],
