@@ -364,6 +364,12 @@ export const openBroker = async (options: BrokerOptions): Promise<Broker> => {
   const storages: Storage[] = [];
   for (let i = 0; i < (options.shardCount ?? 1); i++) storages.push(await options.storage.subdirectory(`shard-${i}`));
   const broker = new Broker(options, storages);
-  await broker.start();
+  try {
+    await broker.start();
+  } catch (error) {
+    // Shards that were opened before the one that failed are at work already, and someone may try again at once.
+    await broker.close().catch(() => {});
+    throw error;
+  }
   return broker;
 };
