@@ -1,0 +1,22 @@
+// A whole broker in a simulated world: random work and random faults, as many times as there are seeds.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { randomSeed, replayedSeed, seeds } from '../model/dice.ts';
+import { simulate } from './simulated-runs.ts';
+
+const seedCount = 2_000;
+
+test('the promises of the broker hold in a simulated world with faults', async (t) => {
+  const [first, ...others] = seeds(seedCount);
+  const { tally } = await simulate(first!, others.length + 1);
+  t.diagnostic(`from seed ${first} on: ${JSON.stringify(tally)}`);
+  if (replayedSeed() !== undefined) return;
+  for (const [name, count] of Object.entries(tally)) assert.ok(count > 0, `${name} in these runs`);
+});
+
+test('a seed has one trace, whatever ran before it', async () => {
+  const seed = randomSeed();
+  const after = await simulate(seed - 2, 3);
+  const alone = await simulate(seed, 1);
+  assert.equal(alone.hash, after.hash, `seed ${seed}`);
+});
