@@ -6,68 +6,20 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Position } from '../core/ids.ts';
 import { batchBaseOffset, batchHeaderBytes } from '../log/batch-header.ts';
 import { batchPayload, decodeBatchRecords } from '../log/batch-records.ts';
 import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { MemoryDisk, MemoryStorage, seededRandom } from '../storage/memory-storage.ts';
-import type { Storage } from '../storage/storage.ts';
-import { collect, declare, kib, open, produce, publish, type Stand } from './folding-stand.ts';
+import { MemoryStorage, seededRandom } from '../storage/memory-storage.ts';
+import { type Files, makeFiles, messageCount, messageOf, recordCount, recordOf, writeFiles } from './damaged-files.ts';
+import { collect, declare, kib, open, publish, type Stand } from './folding-stand.ts';
 
 const runs = 150;
 const seeds =
   process.env.BIT_FLIP_SEED === undefined
     ? Array.from({ length: runs }, () => Math.floor(Math.random() * 2 ** 32))
     : [Number(process.env.BIT_FLIP_SEED)];
-const messageCount = 260;
-const recordCount = 130;
-
-const messageOf = (offset: number): string => `message ${offset} `.padEnd(kib, String(offset % 10));
-const recordOf = (offset: number): string => `record ${offset} `.padEnd(kib, String(offset % 10));
-
-/** Every file of a shard, by name. */
-type Files = ReadonlyMap<string, Buffer>;
-
-/** Some folded, some behind the arena in the log, some in both kinds of file on their way. */
-const makeFiles = async (): Promise<Files> => {
-  const stand = await open(new MemoryDisk());
-  const { broker } = stand;
-  const queue = declare(broker, 'work');
-  const topic = broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() });
-  for (let offset = 0; offset < messageCount; offset++) {
-    publish(stand, [queue.log!], messageOf(offset));
-    if (offset % 2 === 0) produce(topic.partitions[0]!, [recordOf(offset / 2)]);
-    await broker.gate.durableNow();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  await broker.close();
-  // The first frame of another broker says that all before it is on disk: a damaged one among them is no torn write.
-  const again = await open(stand.disk);
-  await again.broker.close();
-  const shard = await new MemoryStorage(stand.disk).subdirectory('shard-0');
-  const files = new Map<string, Buffer>();
-  for (const name of (await shard.list()).sort()) {
-    const file = await shard.open(name, { create: false, durable: false });
-    const bytes = Buffer.alloc(await file.sizeBytes());
-    await file.read(bytes, 0, bytes.length, 0);
-    files.set(name, bytes);
-  }
-  return files;
-};
-
-const writeFiles = async (files: Files): Promise<MemoryDisk> => {
-  const disk = new MemoryDisk();
-  const shard: Storage = await new MemoryStorage(disk).subdirectory('shard-0');
-  for (const [name, bytes] of files) {
-    const file = await shard.open(name, { create: true, durable: false });
-    await file.truncate(bytes.length);
-    await new Promise((resolve) => file.write(bytes, 0, bytes.length, 0, resolve));
-    await file.sync();
-  }
-  await shard.syncDirectory();
-  return disk;
-};
-
 const isDamage = (error: unknown): error is Error => (error as { kind?: string }).kind === 'corrupt';
 
 /** What can be read of the log, by offset; asks for each offset, and notes where damage is told. */
@@ -158,7 +110,7 @@ test('a bit that flips in the log while the broker runs is told to whoever reads
   const disk = await writeFiles(await makeFiles());
   const stand = await open(disk);
   const log = stand.broker.vhost('/')!.topic('events')!.partitions[0]!;
-  const entry = log.findEntry(log.firstUnfoldedOffset);
+  const entry = log.firstEntryFrom(0 as Position);
   const position = log.entryPosition(entry);
   const name = `wal-${String(Math.floor(position / (64 * kib))).padStart(12, '0')}`;
   const shard = await new MemoryStorage(disk).subdirectory('shard-0');

@@ -16,7 +16,7 @@ import { Shard } from '../shard/shard.ts';
 import type { Durability } from '../shard/shard-log.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Access } from './access.ts';
-import { Catalog } from './catalog.ts';
+import { Catalog, producerIdPortion } from './catalog.ts';
 import { GroupStore } from './groups/group-store.ts';
 import type { MessageForm } from './message.ts';
 import { AckCollector } from './queues/ack-collector.ts';
@@ -68,6 +68,8 @@ export interface BrokerOptions {
   readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
   /** A reader of another protocol has passed over a batch that its producer damaged. */
   readonly onUnreadable?: (batch: UnreadableBatch) => void;
+  /** Open over damage, with what is left: what is lost is told in one line each. Without it damage is an error. */
+  readonly onLoss?: ((what: string) => void) | undefined;
   /** Stored bytes are damaged: told once for each place. What needs them gets an error, everything else goes on. */
   readonly onDamaged?: (damage: Damage) => void;
 }
@@ -79,8 +81,6 @@ export interface CreateTopicOptions {
   readonly config: ReadonlyMap<string, string>;
 }
 
-/** Producer ids are taken from the catalog in such portions. */
-const producerIdPortion = 1000;
 /** Places of damage that are remembered, so that each is told once. */
 const damagesToldMax = 1000;
 
@@ -110,6 +110,7 @@ export class Broker {
   readonly #onFailed: (error: Error) => void;
   readonly #onUnreadable: (batch: UnreadableBatch) => void;
   readonly #onDamaged: (damage: Damage) => void;
+  readonly #onLoss: ((what: string) => void) | undefined;
   /** Messages of the damage told, at most damagesToldMax. */
   readonly #damagesTold = new Set<string>();
 
@@ -120,6 +121,7 @@ export class Broker {
     this.#onFailed = options.onFailed ?? (() => {});
     this.#onUnreadable = options.onUnreadable ?? (() => {});
     this.#onDamaged = options.onDamaged ?? (() => {});
+    this.#onLoss = options.onLoss;
     this.gate = new DurableGate(storages.length);
     this.access = new Access({
       users: options.users ?? new Map([['guest', 'guest']]),
@@ -133,6 +135,7 @@ export class Broker {
         clock: this.clock,
         random: this.random,
         limits: { walBytesMax, ...options.walLimits },
+        onLoss: options.onLoss && ((what) => options.onLoss?.(`shard-${index}/${what}`)),
       });
       const shard = new Shard(index, log, this.gate);
       const store = new LogStore(shard);
@@ -152,6 +155,7 @@ export class Broker {
     this.forms = forms;
     this.#catalog = new Catalog(this.#shards[0]!, {
       stores: this.#stores,
+      onLoss: options.onLoss,
       onQueueUnused: (queue) => {
         if (queue.properties.autoDelete) this.vhost(queue.vhost)?.removeQueue(queue);
       },
@@ -181,11 +185,13 @@ export class Broker {
   /** Opens the shards; shard 0 first, because the catalog says which logs there are. */
   async start(): Promise<void> {
     for (const shard of this.#shards) await shard.open();
+    const lostMessages: [log: Log, count: number][] = [];
     for (const store of this.#stores) {
-      store.endRecovery();
+      lostMessages.push(...store.endRecovery());
       this.#catalog.skipLogIds(store.highestUnknownLogId);
       this.#catalog.skipSubscriptionIds(store.highestSubscriptionId);
     }
+    this.#catalog.acceptLoss(this.#shards[0]!.loss?.bytes ?? 0);
     this.#catalog.settleStarts();
     for (const [name, state] of this.#catalog.vhosts) {
       this.#vhosts.set(name, new VirtualHost({ state, catalog: this.#catalog, random: this.random, shardIndex: 0 }));
@@ -196,7 +202,8 @@ export class Broker {
       const id = Buffer.from(this.random.hex(16), 'hex').toString('base64url');
       this.#catalog.commit([{ op: 'cluster-id', id }]);
     }
-    for (const shard of this.#shards) shard.endRecovery();
+    for (const [log, count] of lostMessages) this.#tellLost(log, count);
+    for (const shard of this.#shards) await shard.endRecovery();
     for (const folder of this.#folders) folder.check();
   }
 
@@ -252,6 +259,11 @@ export class Broker {
   noteUnreadable(log: Log, baseOffset: number, endOffset: number): void {
     const place = this.#placeOf(log);
     if (place !== undefined) this.#onUnreadable({ ...place, baseOffset, endOffset });
+  }
+
+  #tellLost(log: Log, count: number): void {
+    const { topic, partition } = this.#placeOf(log) ?? { topic: `log ${log.id}`, partition: 0 };
+    this.#onLoss?.(`${count} messages of '${topic}', partition ${partition}`);
   }
 
   /** A reader has met damaged bytes. */

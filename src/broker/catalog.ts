@@ -4,11 +4,11 @@
  * same code without being stored.
  */
 import { BrokerError } from '../core/errors.ts';
-import { logId } from '../core/ids.ts';
+import { logId, type Position } from '../core/ids.ts';
 import type { AckSet } from '../log/ack-set.ts';
 import { builtInSubscription, type Log } from '../log/log.ts';
 import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
-import { type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
+import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
 import { type CatalogChange, type LogAddress, readArguments, storeArguments } from './catalog-changes.ts';
 import { Queue } from './queues/queue.ts';
 import type { Subscription } from './queues/subscription.ts';
@@ -41,7 +41,14 @@ export interface CatalogOptions {
     onUnused: () => void,
   ) => Subscription;
   readonly onQueueUnused: (queue: Queue) => void;
+  /** Changes that build on a lost one are passed over, and told; without it they are an error. */
+  readonly onLoss?: ((what: string) => void) | undefined;
 }
+
+/** Producer ids are taken in such portions. */
+export const producerIdPortion = 1000;
+/** A record that gives out an id is not smaller, for each id. */
+const bytesPerLostId = 16;
 
 /** Of every queue; shared, as there may be many. */
 const noConfig: ReadonlyMap<string, string> = new Map();
@@ -120,15 +127,45 @@ export class Catalog implements StateOwner {
     this.#nextSubscriptionId = Math.max(this.#nextSubscriptionId, highest + 1);
   }
 
+  /** Records of so many bytes are lost: ids that they may have given out are not given again. */
+  acceptLoss(lostBytes: number): void {
+    const idsMax = Math.ceil(lostBytes / bytesPerLostId);
+    this.#nextLogId += idsMax;
+    this.#nextSubscriptionId += idsMax;
+    this.nextProducerId += idsMax * producerIdPortion;
+  }
+
   newSubscriptionId(): number {
     return this.#nextSubscriptionId;
   }
 
-  apply(type: number, _version: number, buffer: Buffer, start: number, end: number): void {
+  apply(
+    type: number,
+    _version: number,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    _position: Position,
+    phase: ApplyPhase,
+  ): void {
     if (type !== recordType.catalog)
       throw new BrokerError('corrupt', `unexpected record of type ${type} in the catalog`);
     const changes = JSON.parse(buffer.toString('utf8', start, end)) as CatalogChange[];
-    for (const change of changes) this.#applyChange(change, undefined);
+    for (const change of changes) {
+      if (phase === 'live') this.#applyChange(change, undefined);
+      else this.#applyFound(change);
+    }
+  }
+
+  /** If the record that it builds on is lost, and that is accepted, it is passed over. */
+  #applyFound(change: CatalogChange): void {
+    try {
+      this.#applyChange(change, undefined);
+    } catch (error) {
+      const { onLoss } = this.#options;
+      if (onLoss === undefined || !(error instanceof BrokerError) || error.kind !== 'corrupt') throw error;
+      onLoss(`${error.message}: a change of kind ${change.op} is passed over`);
+    }
   }
 
   /** The changes that would make this catalog from an empty one. */
@@ -164,7 +201,7 @@ export class Catalog implements StateOwner {
       nextSubscriptionId: number;
       changes: CatalogChange[];
     };
-    for (const change of stored.changes) this.#applyChange(change, undefined);
+    for (const change of stored.changes) this.#applyFound(change);
     this.#nextLogId = stored.nextLogId;
     this.#nextSubscriptionId = stored.nextSubscriptionId;
   }

@@ -1,6 +1,7 @@
 /** For tests: a broker without protocols over a disk in memory, whose write-ahead log is so small that some hundred messages are folded. */
 import assert from 'node:assert/strict';
 import type { BrokerError } from '../core/errors.ts';
+import type { Position } from '../core/ids.ts';
 import { appendBatch } from '../log/append-batch.ts';
 import { encodeBatch } from '../log/batch-encode.ts';
 import type { Log } from '../log/log.ts';
@@ -37,7 +38,12 @@ export interface Stand {
   readonly isDead: () => boolean;
 }
 
-export const open = async (disk: MemoryDisk, wrap = (storage: Storage): Storage => storage): Promise<Stand> => {
+/** @param onLoss open over damage */
+export const open = async (
+  disk: MemoryDisk,
+  wrap = (storage: Storage): Storage => storage,
+  onLoss?: (what: string) => void,
+): Promise<Stand> => {
   const clock = new FakeClock();
   const failures: Error[] = [];
   const { generation } = disk;
@@ -51,6 +57,7 @@ export const open = async (disk: MemoryDisk, wrap = (storage: Storage): Storage 
     walLimits: foldingLimits,
     clock,
     forms: [plainForm],
+    onLoss,
     onFoldFailed: (error) => failures.push(error),
     onFailed: (error) => fail(error),
   });
@@ -81,7 +88,7 @@ export const produce = (log: Log, values: readonly string[]): void => {
   assert.equal(outcome.kind, 'appended');
 };
 
-export const isFolded = (log: Log): boolean => log.firstUnfoldedPosition === Number.POSITIVE_INFINITY;
+export const isFolded = (log: Log): boolean => log.firstEntryFrom(0 as Position) === log.entryCount;
 
 export interface Received {
   readonly body: string;

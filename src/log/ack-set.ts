@@ -33,6 +33,11 @@ export class AckSet {
     return this.#ranges;
   }
 
+  /** Nothing at or above it is settled. */
+  get end(): number {
+    return this.#ranges.at(-1) ?? this.#floor;
+  }
+
   has(offset: number): boolean {
     if (offset < this.#floor) return true;
     if (this.#ranges.length === 0) return false;

@@ -30,7 +30,7 @@ import {
   runLogId,
   runTransient,
 } from './block.ts';
-import { foldEnd, foldSegmentIds } from './folded-segments.ts';
+import { readFoldRecord } from './folded-segments.ts';
 import {
   ackBytes,
   ackFrom,
@@ -92,8 +92,10 @@ export const describeRecord = (type: number, buffer: Buffer, start: number, end:
           mark: markOffset(buffer, at),
         })),
       };
-    case recordType.fold:
-      return { foldEnd: foldEnd(buffer, start), segments: foldSegmentIds(buffer, start) };
+    case recordType.fold: {
+      const { stretch, leaves, ids } = readFoldRecord(buffer, start);
+      return { foldStart: stretch.start, foldEnd: stretch.end, leaves, segments: ids };
+    }
     case recordType.logStart:
       return { logId: entryLogId(buffer, start), offset: startOffset(buffer, start) };
     default:

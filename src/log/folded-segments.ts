@@ -1,36 +1,62 @@
 /**
  * What of a shard's log has moved into segments: which segments belong to the state, and the position below which nothing of the
- * log itself is wanted any more. Changed by the record of a fold, whose payload is
+ * log itself is wanted any more, but for stretches that were left behind because they could not be read. Changed by the
+ * record of a fold, whose payload is
  *
- *   f64 position where the fold ends, u32 count of segments, u32 zero, f64 id of each
+ *   f64 position where the fold begins, f64 where it ends, u32 count of segments, u32 1 if something before it was left
+ *   behind since the last fold, else 0, f64 id of each segment
  */
 import type { Position } from '../core/ids.ts';
-import type { AdoptedSegment, ShardLog } from '../shard/shard-log.ts';
+import type { AdoptedSegment, LogStretch, ShardLog } from '../shard/shard-log.ts';
 import type { Log } from './log.ts';
 import { firstRowOf, rowBytes, rowLogId } from './segment-index.ts';
 
-/** Where the last fold ended, the highest id of a segment ever, and those in use in the order in which they were folded. */
-export type SegmentsSnapshot = readonly [foldEnd: number, lastId: number, ids: readonly number[]];
+/**
+ * Where the last fold ended, the highest id of a segment ever, those in use in the order in which they were folded, and from and
+ * to of each stretch that was left behind.
+ */
+export type SegmentsSnapshot = readonly [
+  foldEnd: number,
+  lastId: number,
+  ids: readonly number[],
+  leftBehind: readonly (readonly [from: number, to: number])[],
+];
 
-export const foldRecordBytes = (segmentCount: number): number => 16 + 8 * segmentCount;
+const headBytes = 24;
 
-export const writeFoldRecord = (buffer: Buffer, start: number, foldEnd: Position, ids: readonly number[]): void => {
-  buffer.writeDoubleLE(foldEnd, start);
-  buffer.writeUInt32LE(ids.length, start + 8);
-  buffer.writeUInt32LE(0, start + 12);
-  for (const [i, id] of ids.entries()) buffer.writeDoubleLE(id, start + 16 + 8 * i);
+export const foldRecordBytes = (segmentCount: number): number => headBytes + 8 * segmentCount;
+
+export interface FoldRecord {
+  readonly stretch: LogStretch;
+  /** Something before the stretch was left behind. */
+  readonly leaves: boolean;
+  /** Of segments. */
+  readonly ids: readonly number[];
+}
+
+export const writeFoldRecord = (buffer: Buffer, start: number, { stretch, leaves, ids }: FoldRecord): void => {
+  buffer.writeDoubleLE(stretch.start, start);
+  buffer.writeDoubleLE(stretch.end, start + 8);
+  buffer.writeUInt32LE(ids.length, start + 16);
+  buffer.writeUInt32LE(leaves ? 1 : 0, start + 20);
+  for (const [i, id] of ids.entries()) buffer.writeDoubleLE(id, start + headBytes + 8 * i);
 };
 
-export const foldEnd = (buffer: Buffer, start: number): Position => buffer.readDoubleLE(start) as Position;
-
-export const foldSegmentIds = (buffer: Buffer, start: number): number[] =>
-  Array.from({ length: buffer.readUInt32LE(start + 8) }, (_, i) => buffer.readDoubleLE(start + 16 + 8 * i));
+export const readFoldRecord = (buffer: Buffer, start: number): FoldRecord => ({
+  stretch: { start: buffer.readDoubleLE(start) as Position, end: buffer.readDoubleLE(start + 8) as Position },
+  leaves: buffer.readUInt32LE(start + 20) === 1,
+  ids: Array.from({ length: buffer.readUInt32LE(start + 16) }, (_, i) =>
+    buffer.readDoubleLE(start + headBytes + 8 * i),
+  ),
+});
 
 export class FoldedSegments {
   readonly #shardLog: ShardLog;
-  /** Where the last fold ended: entries of the log itself lie at or above it. */
+  /** Where the last fold ended: entries of the log itself lie at or above it, or in what was left behind. */
   foldEnd = 0 as Position;
   #lastId = 0;
+  /** In order, below foldEnd. */
+  #leftBehind: (readonly [from: number, to: number])[] = [];
   /** Segments of the checkpoint, for logs that the catalog has not told of yet. Empty once recovery is over. */
   #restored: AdoptedSegment[] = [];
 
@@ -38,23 +64,30 @@ export class FoldedSegments {
     this.#shardLog = shardLog;
   }
 
-  snapshot(): SegmentsSnapshot {
-    return [this.foldEnd, this.#lastId, this.#shardLog.liveSegments];
+  /** True if what lay there has moved into a segment, or was not wanted any more. */
+  isFolded(position: number): boolean {
+    return position < this.foldEnd && !this.#leftBehind.some(([from, to]) => position >= from && position < to);
   }
 
-  restore([foldEnd, lastId, ids]: SegmentsSnapshot): void {
+  snapshot(): SegmentsSnapshot {
+    return [this.foldEnd, this.#lastId, this.#shardLog.liveSegments, this.#leftBehind];
+  }
+
+  restore([foldEnd, lastId, ids, leftBehind]: SegmentsSnapshot): void {
     this.foldEnd = foldEnd as Position;
     this.#shardLog.skipSegmentIds(lastId);
     this.#lastId = lastId;
-    this.#restored = ids.map((id) => this.#shardLog.adoptSegment(id));
+    this.#leftBehind = [...leftBehind];
+    this.#restored = ids.map((id) => this.#shardLog.adoptSegment(id)).filter((segment) => segment !== undefined);
   }
 
   /** Gives the log its entries in the segments of the checkpoint. What is settled must be known by now. */
   restoreLog(log: Log): void {
+    const nothing = { start: 0 as Position, end: 0 as Position };
     for (const segment of this.#restored) {
       const from = firstRowOf(segment.index, log.id);
       const to = firstRowOf(segment.index, log.id + 1);
-      if (to > from) log.applyFold(0 as Position, segment, from, to, true);
+      if (to > from) log.applyFold(nothing, segment, { from, to }, true);
     }
   }
 
@@ -64,22 +97,32 @@ export class FoldedSegments {
 
   /** @param isReplay messages that the protocol called transient are dropped */
   apply(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    this.foldEnd = foldEnd(buffer, start);
-    for (const id of foldSegmentIds(buffer, start)) {
-      const segment = this.#shardLog.adoptSegment(id);
-      this.#lastId = Math.max(this.#lastId, id);
-      this.#moveEntries(segment, logs, isReplay);
+    const { stretch, leaves, ids } = readFoldRecord(buffer, start);
+    // The record of a fold before this one may be lost: what that one moved is still in the log.
+    if (leaves || this.#shardLog.acceptsDamage) this.#leave(this.foldEnd, stretch.start);
+    this.foldEnd = stretch.end;
+    this.#lastId = Math.max(this.#lastId, ...ids);
+    const segments = ids.map((id) => this.#shardLog.adoptSegment(id)).filter((segment) => segment !== undefined);
+    if (segments.length < ids.length) {
+      // A lost segment: all that the fold moved is still in the log.
+      this.#leave(stretch.start, stretch.end);
+      return;
     }
+    for (const segment of segments) this.#moveEntries(stretch, segment, logs, isReplay);
   }
 
-  #moveEntries(segment: AdoptedSegment, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
+  #leave(from: number, to: number): void {
+    if (from < to) this.#leftBehind.push([from, to]);
+  }
+
+  #moveEntries(stretch: LogStretch, segment: AdoptedSegment, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
     const rows = segment.index.length / rowBytes;
     let to = 0;
     for (let from = 0; from < rows; from = to) {
       const id = rowLogId(segment.index, from);
       to = from + 1;
       while (to < rows && rowLogId(segment.index, to) === id) to++;
-      logs.get(id)?.applyFold(this.foldEnd, segment, from, to, isReplay);
+      logs.get(id)?.applyFold(stretch, segment, { from, to }, isReplay);
     }
   }
 }

@@ -4,11 +4,14 @@
  *
  *   stretch of the log -> per log, in order of offset: what is live -> segments, synced -> commit -> the entries move
  *
+ * A stretch that is damaged stays where it is, with all that is in it and can still be read, and the next one is folded.
+ *
  * It runs between other turns of the event loop in small slices. Whatever happens to the logs meanwhile (acks, deletions) is
  * taken into account when the commit is applied.
  */
 import type { Clock } from '../core/clock.ts';
 import { BrokerError } from '../core/errors.ts';
+import type { Position } from '../core/ids.ts';
 import { recordType } from '../shard/shard.ts';
 import type { LogStretch } from '../shard/shard-log.ts';
 import type { AckSet } from './ack-set.ts';
@@ -25,6 +28,8 @@ const ownSegmentBytes = 4 * 1024 * 1024;
 const sliceBytes = 512 * 1024;
 const messageCostBytes = 50;
 const retryMs = 1_000;
+/** A stretch that cannot be read so often, by errors of the system, is left behind like a damaged one. */
+const readAttemptsMax = 3;
 
 export interface FolderOptions {
   readonly store: LogStore;
@@ -42,6 +47,10 @@ export class Folder {
   #isPaused = false;
   /** Why the last fold could not be made: told once, however often it is tried. */
   #failure = '';
+  /** What lies before it is not folded by this process, if it is not yet: stretches that were left behind. */
+  #leftUpTo = 0 as Position;
+  /** Of the stretch to be folded next, in a row. */
+  #failedReads = 0;
   #isClosed = false;
 
   constructor(options: FolderOptions) {
@@ -52,16 +61,22 @@ export class Folder {
   check(): void {
     const { store, clock, onFailed } = this.#options;
     if (this.#running !== undefined || this.#isPaused || this.#isClosed) return;
-    const stretch = store.shard.log.foldable;
+    const leaves = this.#leftUpTo > store.foldEnd;
+    const stretch = store.shard.log.foldable(leaves ? this.#leftUpTo : store.foldEnd);
     if (stretch === undefined) return;
-    this.#running = new Fold(store, stretch, () => this.#isClosed).run().then(
+    this.#running = new Fold(store, stretch, leaves, () => this.#isClosed).run().then(
       () => {
         this.#running = undefined;
         this.#failure = '';
+        this.#failedReads = 0;
       },
       (error: Error) => {
         this.#running = undefined;
         if (this.#isClosed) return;
+        if (this.#isToBeLeft(error)) {
+          this.#failedReads = 0;
+          this.#leftUpTo = stretch.end;
+        }
         this.#isPaused = true;
         clock.after(retryMs, () => {
           this.#isPaused = false;
@@ -73,10 +88,25 @@ export class Folder {
     );
   }
 
+  #isToBeLeft(error: Error): boolean {
+    if (!(error instanceof UnreadableStretch)) return false;
+    return error.isDamaged || ++this.#failedReads >= readAttemptsMax;
+  }
+
   /** Resolves when nothing is under way; a fold that was is given up. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#running;
+  }
+}
+
+/** What is to be folded cannot be read. */
+class UnreadableStretch extends Error {
+  readonly isDamaged: boolean;
+
+  constructor(cause: Error) {
+    super(`${cause.message}; messages that lie there stay there`, { cause });
+    this.isDamaged = cause instanceof BrokerError && cause.kind === 'corrupt';
   }
 }
 
@@ -89,15 +119,18 @@ interface Share {
 class Fold {
   readonly #store: LogStore;
   readonly #stretch: LogStretch;
+  /** Something before the stretch was left behind. */
+  readonly #leaves: boolean;
   readonly #isCancelled: () => boolean;
   #bytes: Buffer = Buffer.alloc(0);
   #shared: SegmentOutput | undefined;
   readonly #outputs: SegmentOutput[] = [];
   #sliceBytesLeft = sliceBytes;
 
-  constructor(store: LogStore, stretch: LogStretch, isCancelled: () => boolean) {
+  constructor(store: LogStore, stretch: LogStretch, leaves: boolean, isCancelled: () => boolean) {
     this.#store = store;
     this.#stretch = stretch;
+    this.#leaves = leaves;
     this.#isCancelled = isCancelled;
   }
 
@@ -108,7 +141,9 @@ class Fold {
     if ((await shard.log.freeBytes()) < neededBytes) {
       throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
     }
-    this.#bytes = await shard.log.readStretch(this.#stretch);
+    this.#bytes = await shard.log.readStretch(this.#stretch).catch((error: Error) => {
+      throw new UnreadableStretch(error);
+    });
     const ids = await this.#writeSegments(shares).catch(async (error: unknown) => {
       await this.#abandon();
       throw error;
@@ -119,13 +154,19 @@ class Fold {
 
   /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
   #shares(): Share[] {
-    const logs = [...this.#store.logs].filter((log) => log.firstUnfoldedPosition < this.#stretch.end);
+    const logs = [...this.#store.logs].filter((log) => this.#firstEntry(log) >= 0);
     return logs.sort((left, right) => left.id - right.id).map((log) => ({ log, liveBytes: this.#liveBytes(log) }));
+  }
+
+  /** Index of the log's first entry in the stretch, -1 if it has none there. */
+  #firstEntry(log: Log): number {
+    const entry = log.firstEntryFrom(this.#stretch.start);
+    return entry < log.entryCount && log.entryPosition(entry) < this.#stretch.end ? entry : -1;
   }
 
   #liveBytes(log: Log): number {
     let bytes = 0;
-    for (let entry = log.findEntry(log.firstUnfoldedOffset); entry < log.entryCount; entry++) {
+    for (let entry = this.#firstEntry(log); entry < log.entryCount; entry++) {
       if (log.entryPosition(entry) >= this.#stretch.end) break;
       if (log.entryIsLive(entry)) bytes += log.entrySizeBytes(entry);
     }
@@ -146,7 +187,7 @@ class Fold {
   #commit(ids: readonly number[]): void {
     const { shard } = this.#store;
     const at = shard.beginCommit(recordType.fold, 1, foldRecordBytes(ids.length));
-    writeFoldRecord(shard.log.reservedBuffer, at, this.#stretch.end, ids);
+    writeFoldRecord(shard.log.reservedBuffer, at, { stretch: this.#stretch, leaves: this.#leaves, ids });
     shard.endCommit();
   }
 
@@ -155,13 +196,13 @@ class Fold {
   }
 
   async #foldLog({ log, liveBytes }: Share): Promise<void> {
-    const isLeft = (): boolean => !log.deleted && log.firstUnfoldedPosition < this.#stretch.end;
+    const isLeft = (): boolean => !log.deleted && this.#firstEntry(log) >= 0;
     if (!isLeft()) return;
     const isOwn = liveBytes > ownSegmentBytes;
     const output = isOwn ? await this.#newOutput() : (this.#shared ??= await this.#newOutput());
     // Others have had their turn meanwhile.
     if (!isLeft()) return;
-    let offset = log.firstUnfoldedOffset;
+    let offset = log.entryFirstOffset(this.#firstEntry(log));
     while (!log.deleted && !this.#isCancelled()) {
       const entry = log.findEntry(offset);
       if (entry < 0 || log.entryPosition(entry) >= this.#stretch.end) return;

@@ -72,6 +72,12 @@ interface StoreSnapshot {
   logs: LogSnapshot[];
 }
 
+/**
+ * Offsets that may have been given out in each lost byte of the log, and are not given again: a record takes 7 bytes at least
+ * before compression, and no codec makes more than 2^15 times less of them.
+ */
+const lostOffsetsPerByte = 2 ** 13;
+
 export class LogStore implements StateOwner, Rider {
   readonly recordTypes: readonly RecordType[] = [
     recordType.messageBlock,
@@ -158,11 +164,28 @@ export class LogStore implements StateOwner, Rider {
     log.drop();
   }
 
-  /** The shards are open: what the checkpoint held of logs that the catalog does not know is nobody's. */
-  endRecovery(): void {
+  /** Where the last fold ended. */
+  get foldEnd(): Position {
+    return this.#folded.foldEnd;
+  }
+
+  /**
+   * The shards are open: what the checkpoint held of logs that the catalog does not know is nobody's. Returns how many messages
+   * were lost of which logs, if damage was accepted.
+   */
+  endRecovery(): Map<Log, number> {
+    const lost = new Map<Log, number>();
+    const { loss } = this.shard;
+    if (loss !== undefined) {
+      for (const log of this.#logs.values()) {
+        const count = log.acceptLoss(loss.before, loss.bytes * lostOffsetsPerByte);
+        if (count > 0) lost.set(log, count);
+      }
+    }
     for (const id of this.#restored.keys()) if (!this.#logs.has(id)) this.#noteUnknown(id);
     this.#restored.clear();
     this.#folded.endRecovery();
+    return lost;
   }
 
   removeSubscription(log: Log, subscriptionId: number): void {
@@ -226,7 +249,7 @@ export class LogStore implements StateOwner, Rider {
     phase: ApplyPhase,
     epoch: Epoch,
   ): void {
-    if (phase === 'held' && position < this.#folded.foldEnd) return;
+    if (phase === 'held' && this.#folded.isFolded(position)) return;
     if (type === recordType.messageBlock) this.#applyBlock(buffer, start, end, position, phase, epoch);
     else if (type === recordType.batch) this.#applyBatch(buffer, start, end, position, phase);
     else if (phase === 'held') return;
@@ -346,7 +369,8 @@ export class LogStore implements StateOwner, Rider {
         }
       }
     }
-    log.addEntry(entry);
+    if (phase === 'held') log.insertEntry(entry);
+    else log.addEntry(entry);
   }
 
   #applyStart(buffer: Buffer, start: number): void {

@@ -5,7 +5,7 @@
  * queue has settled leave holes: an entry whose messages are all settled is dropped.
  */
 import type { Epoch, LogId, Position } from '../core/ids.ts';
-import type { AdoptedSegment } from '../shard/shard-log.ts';
+import type { AdoptedSegment, LogStretch } from '../shard/shard-log.ts';
 import { AckSet } from './ack-set.ts';
 import type { LogStore } from './log-store.ts';
 import { Producers } from './producers.ts';
@@ -93,7 +93,7 @@ export class Log {
   #entryCount = 0;
   /** Bytes of the messages and batches of all entries, settled ones among them. */
   #sizeBytes = 0;
-  /** The first so many entries lie in segments. */
+  /** The first so many entries lie in segments, or were left behind by a fold. */
   #segmentEntryCount = 0;
   /** Entries whose messages are all settled, not yet removed from the index. Their space is given back already. */
   #emptied = 0;
@@ -141,6 +141,16 @@ export class Log {
     this.#setEntry(this.#entryCount++, entry);
   }
 
+  /** Adds an entry that was left behind by folds, in its place. Only the store's apply calls it, in recovery. */
+  insertEntry(entry: LogEntry): void {
+    let index = this.#entryCount;
+    while (index > 0 && this.entryFirstOffset(index - 1) > entry.firstOffset) index--;
+    if (index < this.#segmentEntryCount) this.#segmentEntryCount++;
+    this.#splice(index, index, 1);
+    this.#setEntry(index, entry);
+    this.#hint = 0;
+  }
+
   #setEntry(index: number, entry: LogEntry): void {
     const at = (this.#head + index) * entryFields;
     const entries = this.#entries!;
@@ -164,19 +174,24 @@ export class Log {
   }
 
   /**
-   * A fold has moved the entries below `foldEnd` of the shard's log into a segment: rows [from, to) of its index take their
-   * place. What was settled meanwhile is left out. Only the store's apply calls it, with `to` > `from`.
+   * A fold has moved the entries in a stretch of the shard's log into a segment: rows [from, to) of its index take their
+   * place. What was settled meanwhile is left out. Only the store's apply calls it, with at least one row.
    */
-  applyFold(foldEnd: Position, segment: AdoptedSegment, from: number, to: number, dropsTransient: boolean): void {
+  applyFold(
+    stretch: LogStretch,
+    segment: AdoptedSegment,
+    { from, to }: { readonly from: number; readonly to: number },
+    dropsTransient: boolean,
+  ): void {
     const rows: number[] = [];
     for (let row = from; row < to; row++) {
       if (dropsTransient && (rowFlags(segment.index, row) & rowTransient) !== 0)
         this.#dropTransientRow(segment.index, row);
       else if (this.#liveOfRow(segment.index, row) > 0) rows.push(row);
     }
-    const first = this.#segmentEntryCount;
+    const first = this.firstEntryFrom(stretch.start);
     let end = first;
-    while (end < this.#entryCount && this.entryPosition(end) < foldEnd) {
+    while (end < this.#entryCount && this.entryPosition(end) < stretch.end) {
       if (this.entryIsLive(end)) this.store.releaseEntry(this.entryPosition(end));
       else this.#emptied--;
       this.#sizeBytes -= this.entrySizeBytes(end);
@@ -199,16 +214,11 @@ export class Log {
     this.#hint = 0;
   }
 
-  /** Position of the first entry that no fold has moved; Infinity if there is none. */
-  get firstUnfoldedPosition(): number {
-    return this.#segmentEntryCount < this.#entryCount
-      ? this.entryPosition(this.#segmentEntryCount)
-      : Number.POSITIVE_INFINITY;
-  }
-
-  /** The offset where the first entry that no fold has moved begins; only if there is one. */
-  get firstUnfoldedOffset(): number {
-    return this.entryFirstOffset(this.#segmentEntryCount);
+  /** Index of the first entry in the shard's log itself that lies at or above `position`; entryCount if there is none. */
+  firstEntryFrom(position: Position): number {
+    let index = this.#segmentEntryCount;
+    while (index < this.#entryCount && this.entryPosition(index) < position) index++;
+    return index;
   }
 
   #dropTransientRow(index: Buffer, row: number): void {
@@ -222,6 +232,38 @@ export class Log {
     if (end <= this.startOffset) return 0;
     if (!this.deletesOnAck) return end - first;
     return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
+  }
+
+  /**
+   * Messages were lost, and that was accepted: offsets that no entry holds count as settled by everyone. Returns how many
+   * messages that were wanted are gone. Only in recovery.
+   * @param before the end of the log is known if a message behind this position of the shard's log is there
+   * @param reserved offsets that are not given again if it is not
+   */
+  acceptLoss(before: Position, reserved: number): number {
+    const gaps: [from: number, to: number][] = [];
+    let next = this.startOffset;
+    for (let i = 0; i < this.#entryCount; i++) {
+      gaps.push([next, this.entryFirstOffset(i)]);
+      next = Math.max(next, this.entryEndOffset(i));
+    }
+    const settledEnds = [...this.subscriptions.values()].map(({ end }) => end);
+    const end = Math.max(this.endOffset, next, ...settledEnds);
+    gaps.push([next, end]);
+    const last = this.#entryCount - 1;
+    const isEndKnown = last >= this.#segmentEntryCount && this.entryPosition(last) >= before;
+    this.endOffset = this.durableEnd = this.visibleEnd = isEndKnown ? end : end + reserved;
+    this.producers.acceptLoss();
+    const lost = gaps.reduce((count, [from, to]) => count + this.#settleLost(from, to), 0);
+    this.#settleLost(end, this.endOffset);
+    return lost;
+  }
+
+  #settleLost(from: number, to: number): number {
+    if (from >= to) return 0;
+    const settled = this.deletesOnAck ? this.subscriptions.get(builtInSubscription)!.countWithin(from, to) : 0;
+    for (const id of this.subscriptions.keys()) this.applyAck(id, from, to);
+    return to - from - settled;
   }
 
   noteEpoch(epoch: Epoch, firstOffset: number): void {

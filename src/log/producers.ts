@@ -3,6 +3,8 @@
  * got the first time and a gap is refused. Rules: Apache Kafka, ProducerAppendInfo and ProducerStateEntry.
  */
 const rememberedBatches = 5;
+/** In place of batches that may have been lost: no batch has this sequence, and every batch may come next. */
+const lostSequence = -1;
 /** Producers remembered per log; beyond it the one that wrote longest ago is forgotten. */
 const producersMax = 20_000;
 const sequenceModulus = 0x8000_0000;
@@ -51,14 +53,16 @@ export class Producers {
     const producer = this.#byId?.get(producerId);
     if (producer === undefined || producer.lastAppendMs < expiredBeforeMs) return next;
     if (epoch < producer.epoch) return staleEpoch;
-    if (epoch > producer.epoch) return firstSequence === 0 ? next : outOfOrder;
+    const newest = producer.batches.at(-1)!;
+    const mayHaveLost = newest.lastSequence === lostSequence;
+    if (epoch > producer.epoch) return firstSequence === 0 || mayHaveLost ? next : outOfOrder;
     const lastSequence = (firstSequence + count - 1) % sequenceModulus;
     for (const batch of producer.batches) {
       if (batch.firstSequence === firstSequence && batch.lastSequence === lastSequence) {
         return { kind: 'duplicate', baseOffset: batch.baseOffset, timestampMs: batch.timestampMs };
       }
     }
-    const newest = producer.batches.at(-1)!;
+    if (mayHaveLost) return next;
     return firstSequence === (newest.lastSequence + 1) % sequenceModulus ? next : outOfOrder;
   }
 
@@ -82,6 +86,19 @@ export class Producers {
     producer.lastAppendMs = timestampMs;
     byId.set(producerId, producer);
     if (byId.size > producersMax) byId.delete(byId.keys().next().value!);
+  }
+
+  /** Batches may have been lost: each producer may go on with any sequence. Those that are remembered are still known again. */
+  acceptLoss(): void {
+    for (const { batches, lastAppendMs } of this.#byId?.values() ?? []) {
+      if (batches.length === rememberedBatches) batches.shift();
+      batches.push({
+        firstSequence: lostSequence,
+        lastSequence: lostSequence,
+        baseOffset: 0,
+        timestampMs: lastAppendMs,
+      });
+    }
   }
 
   snapshot(): ProducersSnapshot {

@@ -217,6 +217,7 @@ class BrokerProcess implements RunningBroker {
         users: new Map([[config.text('amqp.default_user'), config.text('amqp.default_pass')]]),
         loopbackUsers: new Set(config.list('amqp.loopback_users')),
       },
+      acceptsDamage: config.boolean('storage.accept.damage'),
       createHeads: (broker) => createHeads({ broker, protocols: used, settings, logger }),
       logger,
       cutConnections: () => this.#cutConnections(),

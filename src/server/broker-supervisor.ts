@@ -14,7 +14,9 @@ const reopenDelayMsMin = 100;
 const reopenDelayMsMax = 5000;
 
 export interface SupervisorOptions {
-  readonly broker: Omit<BrokerOptions, 'onFailed'>;
+  readonly broker: Omit<BrokerOptions, 'onFailed' | 'onLoss'>;
+  /** Open over damage, and log what is lost. */
+  readonly acceptsDamage?: boolean;
   readonly createHeads: (broker: Broker) => Promise<ReadonlyMap<Protocol, Head>>;
   readonly logger: Logger;
   /** Destroys all client connections at once. */
@@ -78,8 +80,11 @@ export class BrokerSupervisor {
         if (opened === undefined) failedEarly = error;
         else this.#onFailed(opened, error);
       },
+      onLoss: this.#options.acceptsDamage
+        ? (what) => this.#options.logger.error({ lost: what }, 'data is damaged: this is lost, as accepted')
+        : undefined,
       onFoldFailed: (error) =>
-        this.#options.logger.error({ err: error }, 'messages cannot be moved out of the write-ahead log; trying again'),
+        this.#options.logger.error({ err: error }, 'messages cannot be moved out of the write-ahead log'),
       onDamaged: ({ topic, partition, error }) =>
         this.#options.logger.error(
           { topic, partition, err: error },

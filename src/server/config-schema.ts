@@ -81,6 +81,14 @@ const ownSettings: readonly Setting[] = [
       'Most bytes of each write-ahead log. Near it publishing is refused; consuming goes on and makes room again.',
   },
   {
+    name: 'storage.accept.damage',
+    type: { kind: 'boolean' },
+    default: false,
+    documentation:
+      'Start although stored data is damaged, with what can still be read; each thing that is lost is logged. Without it the broker refuses to start. Needed for one start: what was accepted is remembered.',
+    flag: { name: 'accept-damage', placeholder: '' },
+  },
+  {
     name: 'log.level',
     type: { kind: 'choice', choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] },
     default: 'info',

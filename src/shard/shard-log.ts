@@ -41,6 +41,16 @@ export type ReplayCommit = (
 export interface ShardLogOpened {
   readonly epoch: Epoch;
   readonly checkpoint: Checkpoint | undefined;
+  /** Something that had been durable is gone, as whoever opens has accepted: a checkpoint is to be written now. */
+  readonly loss: LogLoss | undefined;
+}
+
+/** What is missing in the state that was replayed. */
+export interface LogLoss {
+  /** At most so many bytes of commits behind the checkpoint are lost; 0 if only what the checkpoint knows of is. */
+  readonly bytes: number;
+  /** They lay before this position. */
+  readonly before: Position;
 }
 
 /** Positions [start, end) of the log. */
@@ -126,11 +136,14 @@ export interface ShardLog {
   hold(position: Position): void;
   release(position: Position): void;
 
+  /** What commits name may be lost: whoever opened the log has accepted that. */
+  readonly acceptsDamage: boolean;
+
   /**
-   * A stretch of the log, durable and written to its end, that is to be folded into segments; undefined while nothing is, or
-   * while the log is not full enough to need it. Everything before it is not held.
+   * The first stretch of the log at or behind `from` that is to be folded into segments, durable and written to its end; undefined
+   * while there is none, or while the log is not full enough to need it. Nothing is held between `from` and it.
    */
-  readonly foldable: LogStretch | undefined;
+  foldable(from: Position): LogStretch | undefined;
   /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. */
   readStretch(stretch: LogStretch): Promise<Buffer>;
   createSegment(): Promise<SegmentWriter>;
@@ -139,9 +152,10 @@ export interface ShardLog {
   /**
    * Makes the segment a part of the state: called when the commit that names it is applied, live or at open, and for the segments
    * of the checkpoint. Hold its positions in the same turn. One that is live but not adopted when open() ends is removed.
+   * Undefined when it is missing or damaged, and whoever opened the log has accepted that.
    * @throws BrokerError 'corrupt' when it is missing or damaged
    */
-  adoptSegment(id: number): AdoptedSegment;
+  adoptSegment(id: number): AdoptedSegment | undefined;
   /** No segment is given this id or a lower one: commits may still name one that is gone. Only before open() has ended. */
   skipSegmentIds(id: number): void;
   /** Ids of the adopted segments in which something is held, ascending; a checkpoint must name them. */

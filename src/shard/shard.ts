@@ -13,7 +13,7 @@
 import { BrokerError } from '../core/errors.ts';
 import type { Epoch, Position } from '../core/ids.ts';
 import type { DurableGate } from './gate.ts';
-import type { Checkpoint, ShardLog } from './shard-log.ts';
+import type { Checkpoint, LogLoss, ShardLog } from './shard-log.ts';
 
 /** Types of records; the number is stored, so it is never given to another type. */
 export const recordType = {
@@ -79,13 +79,16 @@ export class Shard {
   readonly #ownerOfType: (StateOwner | undefined)[] = [];
   readonly #durableListeners: StateOwner[] = [];
   readonly #riders: Rider[] = [];
-  #checkpointing = false;
+  /** The checkpoint under way; never rejects. */
+  #checkpointing: Promise<void> | undefined;
   #closing = false;
   #epoch = 0 as Epoch;
   /** Start of the commit under construction in log.reservedBuffer, and where its payload begins. */
   #commitPosition = 0 as Position;
   #commitLengthBytes = 0;
   #ridersAboard = false;
+  /** What is missing in the state; undefined unless damage was accepted. */
+  loss: LogLoss | undefined;
   onFailed: (error: Error) => void = () => {};
 
   constructor(index: number, log: ShardLog, gate: DurableGate) {
@@ -121,15 +124,20 @@ export class Shard {
         this.#apply(buffer, start, lengthBytes, position, epoch, position < checkpointPosition ? 'held' : 'replay'),
     );
     this.#epoch = opened.epoch;
+    this.loss = opened.loss;
     for (const listener of this.#durableListeners) listener.durableUpTo!(this.log.durablePosition);
     this.log.onDurable = (durablePosition) => this.#onDurable(durablePosition as Position);
     this.log.onFailed = (error) => this.onFailed(error);
     this.log.onCheckpointDue = () => this.#checkpointIfWanted();
   }
 
-  /** All shards are open and the state is whole: what was found to be wanted by nobody can be given back. */
-  endRecovery(): void {
+  /**
+   * All shards are open and the state is whole: what was found to be wanted by nobody can be given back. If damage was accepted,
+   * resolves when a checkpoint says so; if that cannot be stored it is tried again later.
+   */
+  async endRecovery(): Promise<void> {
     this.#checkpointIfWanted();
+    if (this.loss !== undefined) await this.#checkpointing;
   }
 
   /**
@@ -221,11 +229,11 @@ export class Shard {
   }
 
   #checkpointIfWanted(): void {
-    if (this.log.wantsCheckpoint && !this.#checkpointing && !this.#closing) void this.#checkpoint();
+    if (!this.log.wantsCheckpoint || this.#checkpointing !== undefined || this.#closing) return;
+    this.#checkpointing = this.#checkpoint();
   }
 
   async #checkpoint(): Promise<void> {
-    this.#checkpointing = true;
     // What the last commit released comes back behind one more commit only, and there may be no other for long.
     this.log.reserve(0);
     this.log.commit();
@@ -237,7 +245,7 @@ export class Shard {
     } catch {
       // The log reports its own failure through onFailed; a checkpoint that could not be stored is tried again later.
     } finally {
-      this.#checkpointing = false;
+      this.#checkpointing = undefined;
     }
     this.#checkpointIfWanted();
   }

@@ -85,6 +85,7 @@ export const recordLine = ({ buffer }: CommitView, record: RecordView, file: str
 
 const indents: Readonly<Record<string, number>> = {
   frame: 1,
+  lost: 1,
   row: 1,
   'wal-end': 1,
   'segment-end': 1,

@@ -6,7 +6,7 @@ import { foldingLimits } from '../../broker/folding-stand.ts';
 import { appendBatch } from '../../log/append-batch.ts';
 import { encodeBatch } from '../../log/batch-encode.ts';
 import type { Log } from '../../log/log.ts';
-import { readCheckpoint } from '../../shard/local/checkpoint-file.ts';
+import { inspectCheckpoint } from '../../shard/local/checkpoint-file.ts';
 import { segmentPageBytes } from '../../shard/local/segment-file.ts';
 import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
@@ -109,7 +109,8 @@ test('checkpoints, log files, segments and records of a broker are shown, and no
   assert.deepEqual(damages(lines), []);
   const [checkpoint] = ofKind(lines, 'checkpoint');
   assert.equal(checkpoint!.isNewest, true);
-  const stored = (await readCheckpoint(storage, checkpoint!.number as number))!;
+  const stored = await inspectCheckpoint(storage, checkpoint!.number as number);
+  assert.ok('files' in stored);
   assert.equal(checkpoint!.position, stored.position);
   assert.deepEqual(
     checkpoint!.walFiles,

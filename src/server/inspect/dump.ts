@@ -2,7 +2,7 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BrokerError } from '../../core/errors.ts';
-import { foldSegmentIds } from '../../log/folded-segments.ts';
+import { readFoldRecord } from '../../log/folded-segments.ts';
 import { segmentsOfSnapshot } from '../../log/log-store.ts';
 import type { CheckpointItem, FrameItem } from '../../shard/local/inspect-items.ts';
 import { inspectLog } from '../../shard/local/inspect-log.ts';
@@ -158,7 +158,7 @@ class NamedSegments {
 
   ofFold(buffer: Buffer, start: number, position: number): void {
     if (position < this.#checkpointPosition) return;
-    for (const id of foldSegmentIds(buffer, start)) this.ids.add(id);
+    for (const id of readFoldRecord(buffer, start).ids) this.ids.add(id);
   }
 }
 

@@ -12,8 +12,11 @@
  *     24  u64      position
  *     32  u32      count of files
  *     36  u32      length of the data
- *     40  per file: u64 sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it, u32 end offset, u32 0
+ *     40  per stretch of frames: u64 file sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it,
+ *         u32 end offset, u32 start offset
  *         data
+ *
+ * A file has one stretch of frames, or several if the damage between them was accepted.
  *
  * The checkpoint before the newest is kept: if the newest is damaged and no file was reclaimed for it, the older one and
  * a longer replay give the same state.
@@ -23,7 +26,7 @@ import type { Storage } from '../../storage/storage.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import type { Checkpoint } from '../shard-log.ts';
 import { writeAll } from './prepare-file.ts';
-import type { ChainStart } from './wal-file.ts';
+import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
 
 const formatVersion = 1;
 const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x50, formatVersion, 0]);
@@ -31,17 +34,36 @@ const headerBytes = 40;
 const entryBytes = 32;
 const namePattern = /^checkpoint-(\d{12})$/;
 
+/** A stretch of frames of one file. */
 export interface FileEntry {
   readonly sequence: number;
+  /** Offset of the first frame. */
+  readonly startOffset: number;
   readonly chainStart: ChainStart;
   /** Offset behind the last frame; 0 for the last file, which goes on. */
   readonly endOffset: number;
 }
 
+/** Where a log begins of which no checkpoint was made yet. */
+export const firstEntry: FileEntry = {
+  sequence: 1,
+  startOffset: walHeaderBytes,
+  chainStart: { frameSequence: 1, previousCrc: 0, epoch: 0 },
+  endOffset: 0,
+};
+
+/** The entries of a file in the table; it goes on if it is the last one. */
+export const tableOf = (file: WalFile, goesOn: boolean): FileEntry[] => {
+  const { sequence, stretches } = file;
+  if (stretches.length > 0) return stretches.map((stretch) => ({ sequence, ...stretch }));
+  const endOffset = goesOn ? 0 : file.endOffset;
+  return [{ sequence, startOffset: walHeaderBytes, chainStart: file.chainStart!, endOffset }];
+};
+
 export interface StoredCheckpoint extends Checkpoint {
   readonly number: number;
   readonly salt: number;
-  /** In order of sequence. */
+  /** In order of sequence and start offset. */
   readonly files: readonly FileEntry[];
 }
 
@@ -62,12 +84,13 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
   bytes.writeUInt32LE(checkpoint.files.length, 32);
   bytes.writeUInt32LE(checkpoint.data.length, 36);
   let at = headerBytes;
-  for (const { sequence, chainStart, endOffset } of checkpoint.files) {
+  for (const { sequence, startOffset, chainStart, endOffset } of checkpoint.files) {
     bytes.writeBigUInt64LE(BigInt(sequence), at);
     bytes.writeBigUInt64LE(BigInt(chainStart.frameSequence), at + 8);
     bytes.writeUInt32LE(chainStart.previousCrc, at + 16);
     bytes.writeUInt32LE(chainStart.epoch, at + 20);
     bytes.writeUInt32LE(endOffset, at + 24);
+    bytes.writeUInt32LE(startOffset, at + 28);
     at += entryBytes;
   }
   checkpoint.data.copy(bytes, dataStart);
@@ -107,6 +130,7 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
         epoch: bytes.readUInt32LE(at + 20),
       },
       endOffset: bytes.readUInt32LE(at + 24),
+      startOffset: bytes.readUInt32LE(at + 28),
     });
   }
   return {
@@ -116,12 +140,6 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
     files,
     data: bytes.subarray(headerBytes + fileCount * entryBytes),
   };
-};
-
-/** Reads a checkpoint; undefined if it is damaged. */
-export const readCheckpoint = async (storage: Storage, number: number): Promise<StoredCheckpoint | undefined> => {
-  const found = await inspectCheckpoint(storage, number);
-  return 'what' in found ? undefined : found;
 };
 
 /** Reads a checkpoint, or tells what is wrong with it. Rejects with the error of the system if it cannot be read. */
@@ -154,4 +172,14 @@ export const storeCheckpoint = async (storage: Storage, checkpoint: StoredCheckp
   }
   await storage.rename(`${name}.tmp`, name);
   await storage.syncDirectory();
+};
+
+/** Removes all checkpoints but these. Leftovers take space but do no harm, so errors do not matter here. */
+export const removeCheckpoints = async (storage: Storage, kept: ReadonlySet<number | undefined>): Promise<void> => {
+  try {
+    for (const name of await storage.list()) {
+      const number = checkpointNumber(name);
+      if (number !== undefined && !kept.has(number)) await storage.remove(checkpointName(number));
+    }
+  } catch {}
 };

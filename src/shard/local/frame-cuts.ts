@@ -18,20 +18,38 @@ export class FrameCuts {
   /** Both ascending by offset, in step. */
   readonly #offsets: number[] = [];
   readonly #crcs: number[] = [];
+  /** Where the frames end before damage that was accepted, by the index of the last cut before it. */
+  readonly #ends = new Map<number, number>();
 
   /** Takes note of each frame, in order of its offset. */
   note(offset: number, crc: number, cellBytes: number): void {
     const last = this.#offsets.at(-1);
-    if (last !== undefined && Math.floor(offset / cellBytes) === Math.floor(last / cellBytes)) return;
+    const isBehindDamage = this.#ends.has(this.#offsets.length - 1);
+    if (last !== undefined && !isBehindDamage && Math.floor(offset / cellBytes) === Math.floor(last / cellBytes))
+      return;
     this.#offsets.push(offset);
     this.#crcs.push(crc);
+  }
+
+  /** The frames noted so far end here, and the next one does not follow them. */
+  end(offset: number): void {
+    if (this.#offsets.length > 0) this.#ends.set(this.#offsets.length - 1, offset);
+  }
+
+  /** All pieces, in order. */
+  *pieces(limitOffset: number): Generator<FramePiece> {
+    for (const index of this.#offsets.keys()) yield this.#piece(index, limitOffset);
   }
 
   /** The piece that holds this offset; the frames of the file end at `limitOffset`, those that may be read. */
   pieceAt(offset: number, limitOffset: number): FramePiece {
     let index = this.#offsets.length - 1;
     while (index > 0 && this.#offsets[index]! > offset) index--;
-    const end = Math.min(limitOffset, this.#offsets[index + 1] ?? limitOffset);
+    return this.#piece(index, limitOffset);
+  }
+
+  #piece(index: number, limitOffset: number): FramePiece {
+    const end = Math.min(limitOffset, this.#ends.get(index) ?? this.#offsets[index + 1] ?? limitOffset);
     return { start: this.#offsets[index]!, end, firstCrc: this.#crcs[index]! };
   }
 }

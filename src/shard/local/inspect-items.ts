@@ -77,6 +77,14 @@ export interface WalEndItem {
   readonly use: 'log' | 'free' | 'ready';
 }
 
+/** Damage that was accepted: a checkpoint says that nothing of it is wanted any more. */
+export interface LostItem {
+  readonly kind: 'lost';
+  readonly file: string;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
 export interface SegmentItem {
   readonly kind: 'segment';
   readonly file: string;
@@ -101,7 +109,7 @@ export interface OtherItem {
   readonly file: string;
 }
 
-export type WalInspectionItem = WalItem | FrameItem | WalEndItem | DamageItem | UnsupportedItem;
+export type WalInspectionItem = WalItem | FrameItem | LostItem | WalEndItem | DamageItem | UnsupportedItem;
 export type SegmentInspectionItem = SegmentItem | SegmentEndItem | DamageItem | UnsupportedItem;
 export type InspectionItem = CheckpointItem | OtherItem | WalInspectionItem | SegmentInspectionItem;
 

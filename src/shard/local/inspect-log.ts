@@ -46,7 +46,7 @@ const checkpointItem = ({ number, position, files, data }: StoredCheckpoint, isN
   file: checkpointName(number),
   number,
   position,
-  walFiles: files.map(({ sequence }) => sequence),
+  walFiles: [...new Set(files.map(({ sequence }) => sequence))],
   data,
   isNewest,
 });

@@ -6,7 +6,7 @@
  */
 import type { Position } from '../../core/ids.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
-import type { FileEntry, StoredCheckpoint } from './checkpoint-file.ts';
+import { type FileEntry, firstEntry, type StoredCheckpoint } from './checkpoint-file.ts';
 import { alignFrame, type Chain, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import {
@@ -17,7 +17,6 @@ import {
   untilUnreadable,
   type WalInspectionItem,
 } from './inspect-items.ts';
-import { firstEntry } from './recovery.ts';
 import {
   decodeWalHeader,
   isMarkedPrepared,
@@ -42,7 +41,8 @@ export class WalInspection {
   readonly #storage: Storage;
   readonly #names: readonly string[];
   readonly #checkpoint: StoredCheckpoint | undefined;
-  readonly #table = new Map<number, FileEntry>();
+  /** The stretches of each file that the checkpoint names, in order. */
+  readonly #table = new Map<number, readonly FileEntry[]>();
   #walFileBytes = 0;
   #salt: number | undefined;
   /** What the next frame must continue. Undefined until the first frame when it is unknown where the log begins. */
@@ -87,12 +87,14 @@ export class WalInspection {
     }
     const isLost = !sequences.includes(firstEntry.sequence) && this.#salt !== undefined;
     if (this.#checkpoint !== undefined) {
-      for (const entry of this.#checkpoint.files) this.#table.set(entry.sequence, entry);
+      for (const entry of this.#checkpoint.files) {
+        this.#table.set(entry.sequence, [...(this.#table.get(entry.sequence) ?? []), entry]);
+      }
     } else if (isLost) {
       this.#isAnchored = false;
       yield damage(walFileName(firstEntry.sequence), 0, 'the file is missing, and no checkpoint is readable');
     } else if (this.#salt !== undefined) {
-      this.#table.set(firstEntry.sequence, firstEntry);
+      this.#table.set(firstEntry.sequence, [firstEntry]);
     }
   }
 
@@ -136,36 +138,48 @@ export class WalInspection {
 
   async *#inspectFrames(file: Visited): AsyncGenerator<WalInspectionItem> {
     const { name, sequence } = file;
-    const entry = this.#table.get(sequence);
-    if (entry !== undefined) {
-      const { frameSequence, previousCrc, epoch } = entry.chainStart;
-      this.#chain = { nextSequence: frameSequence, previousCrc, epoch };
-      this.#setEnd(file, walHeaderBytes);
+    const entries = this.#table.get(sequence);
+    if (entries !== undefined) {
       if (file.header !== 'ok') yield damage(name, 0, 'the header of a file of the log does not hold');
     } else if (sequence < Math.max(0, ...this.#table.keys())) {
       yield { kind: 'wal-end', file: name, offset: walHeaderBytes, frames: 0, staleFrames: 0, use: 'free' };
       return;
     }
-    if (this.#salt !== undefined) yield* this.#followFrames(file, this.#salt);
-    else if (await hasFrames(file)) yield damage(name, 0, 'the header does not hold, and frames follow it');
-    const isLog = entry !== undefined || file.frames > 0;
-    if (entry !== undefined && entry.endOffset > 0 && this.#endOffset !== alignFrame(entry.endOffset)) {
-      yield damage(
-        name,
-        this.#endOffset,
-        `the frames up to ${entry.endOffset} are damaged: a checkpoint was made behind them`,
-      );
-    }
+    for (const entry of entries ?? []) yield* this.#inspectStretch(file, entry);
+    if (entries === undefined && this.#salt !== undefined) yield* this.#followFrames(file, this.#salt, walHeaderBytes);
+    else if (this.#salt === undefined && (await hasFrames(file)))
+      yield damage(name, 0, 'the header does not hold, and frames follow it');
+    const isLog = entries !== undefined || file.frames > 0;
     const { frames, staleFrames } = file;
     const offset = isLog ? this.#endOffset : walHeaderBytes;
     yield { kind: 'wal-end', file: name, offset, frames, staleFrames, use: isLog ? 'log' : 'ready' };
   }
 
-  async *#followFrames(file: Visited, salt: number): AsyncGenerator<WalInspectionItem> {
+  /** The frames that the checkpoint's table names. */
+  async *#inspectStretch(file: Visited, entry: FileEntry): AsyncGenerator<WalInspectionItem> {
+    const { startOffset, endOffset } = entry;
+    const { frameSequence, previousCrc, epoch } = entry.chainStart;
+    const goneFrom = file.frames === 0 ? walHeaderBytes : this.#endOffset;
+    if (startOffset > goneFrom) {
+      yield { kind: 'lost', file: file.name, offset: goneFrom, lengthBytes: startOffset - goneFrom };
+    }
+    this.#chain = { nextSequence: frameSequence, previousCrc, epoch };
+    this.#setEnd(file, startOffset);
+    yield* this.#followFrames(file, this.#salt!, startOffset, endOffset > 0 ? endOffset : undefined);
+    if (endOffset === 0 || this.#endOffset === alignFrame(endOffset)) return;
+    yield damage(
+      file.name,
+      this.#endOffset,
+      `the frames up to ${endOffset} are damaged: a checkpoint was made behind them`,
+    );
+    this.#setEnd(file, alignFrame(endOffset));
+  }
+
+  async *#followFrames(file: Visited, salt: number, start: number, limit?: number): AsyncGenerator<WalInspectionItem> {
     const { scanner } = file;
     const { header } = scanner;
-    let at: number | undefined = walHeaderBytes;
-    while (at !== undefined) {
+    let at: number | undefined = start;
+    while (at !== undefined && at < (limit ?? Number.POSITIVE_INFINITY)) {
       if (await scanner.readFrame(at, salt)) {
         yield* this.#judge(file, at);
         at = alignFrame(at + frameHeaderBytes + header.bodyBytes);
@@ -175,7 +189,7 @@ export class WalInspection {
         this.#setEnd(file, at);
         yield frameItem(file, at, { crc: 'damaged', chain: 'ok', commits: [] });
       }
-      at = await scanner.findMagic(at + 8);
+      at = await scanner.findMagic(at + 8, limit);
     }
   }
 

@@ -26,10 +26,11 @@ import type {
   ShardLog,
   ShardLogOpened,
 } from '../shard-log.ts';
-import { checkpointName, checkpointNumber, type StoredCheckpoint, storeCheckpoint } from './checkpoint-file.ts';
+import { removeCheckpoints, type StoredCheckpoint, storeCheckpoint, tableOf } from './checkpoint-file.ts';
 import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
+import { operatingError } from './operating-error.ts';
 import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
 import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
@@ -51,16 +52,11 @@ export interface LocalLogOptions {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly limits?: Partial<WalLimits>;
+  /** Open over damage, with what is left. What is lost is told in one line each. */
+  readonly onLoss?: ((what: string) => void) | undefined;
 }
 
 type State = 'new' | 'opening' | 'open' | 'closing' | 'failed' | 'closed';
-
-/** Errors of the system become operating errors; those of a programmer stay what they are. */
-const operatingError = (error: unknown): unknown => {
-  const { code, message } = error as { code?: unknown; message: string };
-  if (error instanceof BrokerError || typeof code !== 'string' || code.startsWith('ERR_')) return error;
-  return new BrokerError('storage-failed', `write-ahead log: ${message}`, { cause: error });
-};
 
 export class LocalLog implements ShardLog {
   readonly #storage: Storage;
@@ -68,6 +64,7 @@ export class LocalLog implements ShardLog {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #limits: WalLimits;
+  readonly #onLoss: ((what: string) => void) | undefined;
   readonly #files: WalFiles;
   readonly #writer: GroupWriter;
   readonly #windows: LoadedWindows;
@@ -83,6 +80,8 @@ export class LocalLog implements ShardLog {
   #checkpointing: Promise<void> | undefined;
   /** After a failed checkpoint, until another one is wanted. */
   #checkpointRetry: { cancel(): void } | undefined;
+  /** Damage was accepted, and no checkpoint says so yet. */
+  #hasLoss = false;
   /** During replay: end of the commit being replayed. */
   #replayPosition = 0;
 
@@ -97,6 +96,13 @@ export class LocalLog implements ShardLog {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom;
     this.#limits = walLimits(options.limits);
+    const { onLoss } = options;
+    this.#onLoss =
+      onLoss &&
+      ((what) => {
+        this.#hasLoss = true;
+        onLoss(what);
+      });
     this.#files = new WalFiles({
       storage: options.storage,
       limits: this.#limits,
@@ -134,6 +140,7 @@ export class LocalLog implements ShardLog {
         readAheadBytes: this.#limits.readAheadBytes,
         durable: this.#durable,
         random: this.#random,
+        onLoss: this.#onLoss,
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint,
         replay: (buffer, start, lengthBytes, position, epoch) => {
@@ -156,7 +163,9 @@ export class LocalLog implements ShardLog {
       await this.#writer.syncWritten();
       await this.#segments.removeOrphans();
       this.#state = 'open';
-      return { epoch, checkpoint: found.checkpoint };
+      const { lostBytes, lostBefore } = found;
+      const loss = this.#hasLoss ? { bytes: lostBytes, before: lostBefore as Position } : undefined;
+      return { epoch, checkpoint: found.checkpoint, loss };
     } catch (error) {
       this.#state = 'failed';
       await this.#files.stop();
@@ -268,10 +277,14 @@ export class LocalLog implements ShardLog {
     return this.#state === 'opening' ? this.#replayPosition : this.#writer.endPosition;
   }
 
+  get acceptsDamage(): boolean {
+    return this.#onLoss !== undefined;
+  }
+
   /** The oldest file, once the log is half full: what is short-lived never comes so far. */
-  get foldable(): LogStretch | undefined {
+  foldable(from: Position): LogStretch | undefined {
     if (this.#state !== 'open' || this.usedBytes * 2 <= this.limitBytes) return undefined;
-    const file = this.#files.oldestHeld;
+    const file = this.#files.oldestHeld(Math.ceil(from / this.#limits.walFileBytes));
     if (file === undefined || file.sequence >= this.#writer.durableFileSequence) return undefined;
     const start = file.sequence * this.#limits.walFileBytes;
     return { start: start as Position, end: (start + file.endOffset) as Position };
@@ -297,8 +310,15 @@ export class LocalLog implements ShardLog {
     return (await this.#storage.freeBytes()) - checkpointReserveBytes(this.#limits);
   }
 
-  adoptSegment(id: number): AdoptedSegment {
-    return this.#segments.adopt(id, this.#appliedPosition);
+  adoptSegment(id: number): AdoptedSegment | undefined {
+    try {
+      return this.#segments.adopt(id, this.#appliedPosition);
+    } catch (error) {
+      const isAccepted = error instanceof BrokerError && error.kind === 'corrupt' && this.#onLoss !== undefined;
+      if (!isAccepted || this.#state !== 'opening') throw error;
+      this.#onLoss?.(`${error.message}: all messages in it that are not in the log as well`);
+      return undefined;
+    }
   }
 
   skipSegmentIds(id: number): void {
@@ -330,6 +350,7 @@ export class LocalLog implements ShardLog {
       return false;
     const { endPosition, durableFileSequence } = this.#writer;
     if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
+    if (this.#hasLoss) return true;
     const nextPosition = endPosition + 1;
     const freedBytes =
       this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.#segments.reclaimableBytes(nextPosition);
@@ -367,21 +388,18 @@ export class LocalLog implements ShardLog {
     const reclaimedSegments = this.#segments.reclaimable(position);
     const files = [...this.#files.files()]
       .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
-      .map((file) => ({
-        sequence: file.sequence,
-        chainStart: file.chainStart!,
-        endOffset: file.sequence === durableFileSequence ? 0 : file.endOffset,
-      }));
+      .flatMap((file) => tableOf(file, file.sequence === durableFileSequence));
     const number = ++this.#lastNumber;
     await this.#store({ number, salt: this.#salt, position, data, files });
     const kept = new Set([number, this.#goodNumber]);
     this.#goodNumber = number;
     this.#checkpointPosition = position;
     this.#checkpointBytes = data.length;
+    this.#hasLoss = false;
     await this.#files.reclaim(reclaimed);
     await this.#segments.reclaim(reclaimedSegments);
     if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
-    await this.#removeCheckpointsExcept(kept);
+    await removeCheckpoints(this.#storage, kept);
   }
 
   /** On a full disk a prepared file gives its space to the checkpoint, which is what frees more. */
@@ -393,16 +411,6 @@ export class LocalLog implements ShardLog {
       if (!isFull || !(await this.#files.sacrificeUpcoming())) throw error;
       await storeCheckpoint(this.#storage, checkpoint);
     }
-  }
-
-  /** Leftovers take space but do no harm, so errors do not matter here. */
-  async #removeCheckpointsExcept(kept: Set<number | undefined>): Promise<void> {
-    try {
-      for (const name of await this.#storage.list()) {
-        const number = checkpointNumber(name);
-        if (number !== undefined && !kept.has(number)) await this.#storage.remove(checkpointName(number));
-      }
-    } catch {}
   }
 
   async close(): Promise<void> {

@@ -1,8 +1,7 @@
 /** Reads all frames of a sealed file of the log back for a fold, and checks every one of them: what is damaged is not copied on. */
 import { BrokerError } from '../../core/errors.ts';
-import { alignFrame, type Chain, FrameHeader, frameHeaderBytes } from './frame.ts';
+import { assertFrames } from './frame-cuts.ts';
 import type { WalFile } from './wal-file.ts';
-import { walHeaderBytes } from './wal-file.ts';
 import { recoveryReadBytes } from './wal-limits.ts';
 
 /** Frames are checked for about so long before others have their turn. */
@@ -23,22 +22,11 @@ export const readSealedFile = async (file: WalFile, salt: number): Promise<Buffe
 };
 
 const checkFrames = async (file: WalFile, buffer: Buffer, salt: number): Promise<void> => {
-  const { frameSequence, previousCrc, epoch } = file.chainStart!;
-  const chain: Chain = { nextSequence: frameSequence, previousCrc, epoch };
-  const header = new FrameHeader();
   let checkedBytes = 0;
-  for (let at = walHeaderBytes; at < buffer.length; at = alignFrame(at + frameHeaderBytes + header.bodyBytes)) {
-    const isWhole =
-      at + frameHeaderBytes <= buffer.length &&
-      header.parse(buffer, at) &&
-      at + frameHeaderBytes + header.bodyBytes <= buffer.length &&
-      header.continues(chain) &&
-      header.matches(buffer, at, salt);
-    if (!isWhole) throw damaged(file, at);
-    chain.nextSequence++;
-    chain.previousCrc = header.crc;
-    chain.epoch = header.epoch;
-    checkedBytes += frameHeaderBytes + header.bodyBytes;
+  for (const piece of file.cuts.pieces(file.endOffset)) {
+    const lengthBytes = piece.end - piece.start;
+    assertFrames(file.name, piece, salt, buffer.subarray(piece.start, piece.end), lengthBytes);
+    checkedBytes += lengthBytes;
     if (checkedBytes < sliceBytes) continue;
     checkedBytes = 0;
     await nextTurn();

@@ -13,6 +13,10 @@
  * judges by their checksums again. A copy to a fresh file would survive a bad sector under the tail, which here fails
  * the open instead; it would cost every start up to a file of writing.
  *
+ * If damage is accepted, what is left of the log is found first (salvage.ts). If something is lost, the log goes on in a file of
+ * its own, so that nothing that lies behind the damage is ever taken for a part of it, and a checkpoint must follow: its
+ * table says which stretches of frames there are. Until it is stored, the next open refuses the same damage again.
+ *
  * Commits are replayed while the chain is followed, in one pass over the files. If open() rejects, the caller has seen
  * commits that it must forget, together with all state built from them.
  */
@@ -21,18 +25,20 @@ import type { Epoch, Position } from '../../core/ids.ts';
 import type { Random } from '../../core/random.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
 import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
-import { checkpointNumber, type FileEntry, readCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
+import {
+  checkpointName,
+  checkpointNumber,
+  type FileEntry,
+  firstEntry,
+  inspectCheckpoint,
+  type StoredCheckpoint,
+} from './checkpoint-file.ts';
 import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
-import {
-  decodeWalHeader,
-  isMarkedPrepared,
-  WalFile,
-  walFileName,
-  walFileSequence,
-  walHeaderBytes,
-} from './wal-file.ts';
+import { corrupt, RecoveryFiles } from './recovery-files.ts';
+import { type Salvaged, salvage } from './salvage.ts';
+import { WalFile, walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
 import { frameSearchBytes } from './wal-limits.ts';
 
 export interface RecoveryOptions {
@@ -42,6 +48,8 @@ export interface RecoveryOptions {
   readonly readAheadBytes: number;
   readonly durable: boolean;
   readonly random: Random;
+  /** Go on over damage, and tell in one line each what is lost. */
+  readonly onLoss: ((what: string) => void) | undefined;
   /** A file that is in use, before anything in it is replayed; in order of sequence. */
   readonly onFile: (file: WalFile) => void;
   readonly onCheckpoint: (checkpoint: Checkpoint | undefined) => void;
@@ -59,13 +67,11 @@ export interface Recovered {
   readonly checkpoint: StoredCheckpoint | undefined;
   /** No checkpoint file has a higher number, damaged or not. */
   readonly lastCheckpointNumber: number;
-}
-
-/** A file of the log as found in the directory, with a header that is right. */
-interface Candidate {
-  readonly sequence: number;
-  readonly handle: StorageFile;
-  readonly isPrepared: boolean;
+  /** Something is lost: a checkpoint must follow. */
+  readonly hasLoss: boolean;
+  /** At most so many bytes of commits behind the checkpoint are lost, all of them before a position. */
+  readonly lostBytes: number;
+  readonly lostBefore: number;
 }
 
 /** A stretch of frames that may be in the page cache only. */
@@ -75,23 +81,13 @@ interface TailPiece {
   end: number;
 }
 
-const corrupt = (message: string): BrokerError => new BrokerError('corrupt', `write-ahead log: ${message}`);
-
-/** Where a log begins of which no checkpoint was made yet. */
-export const firstEntry: FileEntry = {
-  sequence: 1,
-  chainStart: { frameSequence: 1, previousCrc: 0, epoch: 0 },
-  endOffset: 0,
-};
+/** Nothing is lost. */
+const noLoss = { hasLoss: false, lostBytes: 0, lostBefore: 0 };
 
 export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #scanner: FrameScanner;
-  /** Files with a right header, by sequence. Those taken into use are removed. */
-  readonly #candidates = new Map<number, Candidate>();
-  /** Files of the log with a wrong header: preparation did not get that far. */
-  readonly #headless = new Map<number, StorageFile>();
-  #salt: number | undefined;
+  readonly #files: RecoveryFiles;
   #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
   /** The highest durableThrough seen. */
   #durableThrough = 0;
@@ -106,14 +102,14 @@ export class Recovery {
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#scanner = new FrameScanner(options.walFileBytes);
+    this.#files = new RecoveryFiles(options);
   }
 
   async run(): Promise<Recovered> {
     try {
       return await this.#run();
     } catch (error) {
-      for (const { handle } of this.#candidates.values()) await handle.close().catch(() => {});
-      for (const handle of this.#headless.values()) await handle.close().catch(() => {});
+      await this.#files.close();
       throw error;
     }
   }
@@ -125,18 +121,23 @@ export class Recovery {
     await storage.syncDirectory();
     for (const name of names) if (name.endsWith('.tmp')) await storage.remove(name);
     const { checkpoint, lastNumber } = await this.#loadCheckpoint(names);
-    this.#salt = checkpoint?.salt;
-    await this.#openFiles(names);
+    this.#files.salt = checkpoint?.salt;
+    await this.#files.open(names);
+    if (this.#acceptsDamage) await this.#files.guessSalt();
     const isFresh = checkpoint === undefined && (await this.#isFresh());
     if (isFresh) return this.#fresh(lastNumber);
 
+    const salvaged = this.#acceptsDamage ? await this.#salvage(checkpoint) : undefined;
+    if (salvaged !== undefined && salvaged.losses.length > 0) {
+      return { ...(await this.#goOnBehind(salvaged, checkpoint, names)), checkpoint, lastCheckpointNumber: lastNumber };
+    }
     const entries = checkpoint?.files ?? [firstEntry];
-    const files = entries.map((entry) => this.#take(entry.sequence));
-    for (const file of files) this.#options.onFile(file);
+    const files = this.#files.takeAll(entries);
+    for (const file of files.values()) this.#options.onFile(file);
     this.#options.onCheckpoint(checkpoint);
-    let active = files.at(-1)!;
+    let active = files.get(entries.at(-1)!.sequence)!;
     let endOffset = 0;
-    for (const [index, entry] of entries.entries()) endOffset = await this.#followTable(files[index]!, entry);
+    for (const entry of entries) endOffset = await this.#followTable(files.get(entry.sequence)!, entry);
     for (let next = await this.#next(active); next !== undefined; next = await this.#next(active)) {
       active.endOffset = endOffset;
       active = next;
@@ -148,13 +149,49 @@ export class Recovery {
     await active.handle!.sync();
     active.readyBytes = Math.max(active.readyBytes, alignFrame(endOffset));
     return {
-      salt: this.#salt!,
+      salt: this.#salt,
       chain: this.#chain,
       endOffset,
-      ...(await this.#sortRest(active)),
+      ...(await this.#files.sortRest(active)),
       checkpoint,
       lastCheckpointNumber: lastNumber,
+      ...noLoss,
     };
+  }
+
+  get #acceptsDamage(): boolean {
+    return this.#options.onLoss !== undefined;
+  }
+
+  /** What can be used of the log, wherever it is damaged. */
+  async #salvage(checkpoint: StoredCheckpoint | undefined): Promise<Salvaged> {
+    const { walFileBytes, onLoss } = this.#options;
+    const salvaged = await salvage({ files: this.#files.handles(), salt: this.#salt, walFileBytes, checkpoint });
+    for (const { sequence } of salvaged.entries) {
+      if (await this.#files.repairHeader(sequence))
+        onLoss?.(`${walFileName(sequence)}: only the header, which is written again`);
+    }
+    for (const { what } of salvaged.losses) onLoss?.(what);
+    return salvaged;
+  }
+
+  /** Replays what was salvaged; the log goes on in a new file. */
+  async #goOnBehind(
+    { entries, chain, nextPosition, lostBytes, lostBefore }: Salvaged,
+    checkpoint: StoredCheckpoint | undefined,
+    names: readonly string[],
+  ): Promise<Omit<Recovered, 'checkpoint' | 'lastCheckpointNumber'>> {
+    const { walFileBytes, onFile, onCheckpoint } = this.#options;
+    const files = this.#files.takeAll(entries);
+    for (const file of files.values()) onFile(file);
+    const sequences = names.map((name) => walFileSequence(name) ?? 0);
+    const active = new WalFile(Math.max(Math.floor(nextPosition / walFileBytes), ...sequences) + 1);
+    onFile(active);
+    onCheckpoint(checkpoint);
+    for (const entry of entries) await this.#followStretch(files.get(entry.sequence)!, entry);
+    await this.#makeDurable();
+    const rest = await this.#files.sortRest(active);
+    return { salt: this.#salt, chain, endOffset: walHeaderBytes, ...rest, hasLoss: true, lostBytes, lostBefore };
   }
 
   /** The newest checkpoint that is whole. */
@@ -162,57 +199,38 @@ export class Recovery {
     const numbers = names.map(checkpointNumber).filter((number) => number !== undefined);
     numbers.sort((a, b) => b - a);
     for (const number of numbers) {
-      const checkpoint = await readCheckpoint(this.#options.storage, number);
-      if (checkpoint !== undefined) return { checkpoint, lastNumber: numbers[0]! };
+      const found = await inspectCheckpoint(this.#options.storage, number);
+      if (!('what' in found)) return { checkpoint: found, lastNumber: numbers[0]! };
+      const message = `${checkpointName(number)}: ${found.what}`;
+      if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);
+      this.#options.onLoss?.(`${message}; an older one or none is used`);
     }
-    if (numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence))) {
+    const isStartLost = numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence));
+    if (isStartLost && !this.#acceptsDamage) {
       throw corrupt(`no checkpoint is readable, and the log's first file is gone`);
     }
     return { checkpoint: undefined, lastNumber: numbers[0] ?? 0 };
   }
 
-  /** Opens every file of the log and reads its header. */
-  async #openFiles(names: string[]): Promise<void> {
-    const { storage, durable, walFileBytes } = this.#options;
-    const sequences = names.map(walFileSequence).filter((sequence) => sequence !== undefined);
-    for (const sequence of sequences.sort((a, b) => a - b)) {
-      const handle = await storage.open(walFileName(sequence), { create: false, durable });
-      const block = Buffer.alloc(walHeaderBytes);
-      await handle.read(block, 0, walHeaderBytes, 0);
-      const header = decodeWalHeader(block);
-      if (header?.sequence === sequence && header.salt === (this.#salt ?? header.salt)) {
-        if (header.walFileBytes !== walFileBytes) {
-          throw new BrokerError(
-            'invalid-argument',
-            `the log was made with walFileBytes ${header.walFileBytes}, which cannot be changed to ${walFileBytes}`,
-          );
-        }
-        this.#salt = header.salt;
-        this.#candidates.set(sequence, { sequence, handle, isPrepared: isMarkedPrepared(block) });
-      } else {
-        this.#headless.set(sequence, handle);
-      }
-    }
-  }
-
   /** True if no frame was ever written: the log is new, or its first start did not get so far. */
   async #isFresh(): Promise<boolean> {
-    if (this.#candidates.has(firstEntry.sequence)) return false;
-    if (this.#candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
-    for (const [sequence, handle] of this.#headless) {
-      const block = Buffer.alloc(frameHeaderBytes);
-      await handle.read(block, 0, frameHeaderBytes, walHeaderBytes);
-      if (this.#scanner.header.parse(block, 0)) {
-        throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
-      }
-    }
+    const { candidates, salt } = this.#files;
+    if (candidates.has(firstEntry.sequence) || (salt !== undefined && this.#acceptsDamage)) return false;
+    if (candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
+    const sequence = await this.#files.findHeadlessFrames();
+    if (sequence !== undefined) throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
     return true;
+  }
+
+  /** Of the log, known once a file with a right header is. */
+  get #salt(): number {
+    return this.#files.salt!;
   }
 
   async #fresh(lastCheckpointNumber: number): Promise<Recovered> {
     this.#options.onFile(new WalFile(firstEntry.sequence));
     this.#options.onCheckpoint(undefined);
-    for (const [sequence, handle] of this.#headless) await this.#discard(sequence, handle);
+    await this.#files.discardHeadless();
     return {
       salt: Number.parseInt(this.#options.random.hex(4), 16),
       chain: this.#chain,
@@ -221,52 +239,45 @@ export class Recovery {
       reclaimed: [],
       checkpoint: undefined,
       lastCheckpointNumber,
+      ...noLoss,
     };
   }
 
-  #take(sequence: number): WalFile {
-    const candidate = this.#candidates.get(sequence);
-    if (candidate === undefined) {
-      const state = this.#headless.has(sequence) ? 'has a damaged header' : 'is missing';
-      throw corrupt(`${walFileName(sequence)} ${state}`);
-    }
-    this.#candidates.delete(sequence);
-    return this.#asFile(candidate);
-  }
-
-  #asFile(candidate: Candidate): WalFile {
-    const file = new WalFile(candidate.sequence);
-    file.handle = candidate.handle;
-    file.readyBytes = candidate.isPrepared ? this.#options.walFileBytes : walHeaderBytes;
-    return file;
-  }
-
-  /** Follows the chain through a file of the checkpoint's table. */
+  /** Follows the chain through a stretch of the checkpoint's table. */
   async #followTable(file: WalFile, entry: FileEntry): Promise<number> {
-    const { frameSequence, previousCrc, epoch } = entry.chainStart;
-    this.#chain = { nextSequence: frameSequence, previousCrc, epoch };
-    const endOffset = await this.#follow(file);
+    const endOffset = await this.#followStretch(file, entry);
     if (entry.endOffset === 0) return endOffset;
-    if (endOffset !== entry.endOffset) {
-      throw corrupt(`${file.name} is damaged at offset ${alignFrame(endOffset)}, before a checkpoint`);
-    }
-    file.endOffset = endOffset;
     this.#durableThrough = Math.max(this.#durableThrough, this.#chain.nextSequence - 1);
     this.#unproven = [];
     return endOffset;
   }
 
+  /** Follows the chain through a stretch, whose end must be where it is said to be. */
+  async #followStretch(file: WalFile, entry: FileEntry): Promise<number> {
+    const { frameSequence, previousCrc, epoch } = entry.chainStart;
+    this.#chain = { nextSequence: frameSequence, previousCrc, epoch };
+    const endOffset = await this.#follow(file, entry.startOffset);
+    if (entry.endOffset === 0) return endOffset;
+    if (endOffset !== entry.endOffset) {
+      throw corrupt(`${file.name} is damaged at offset ${alignFrame(endOffset)}, before a checkpoint`);
+    }
+    file.endOffset = endOffset;
+    file.cuts.end(endOffset);
+    file.stretches = [...file.stretches, entry];
+    return endOffset;
+  }
+
   /** Follows the chain through one file, replays its commits and returns the offset behind its last frame. */
-  async #follow(file: WalFile): Promise<number> {
+  async #follow(file: WalFile, startOffset: number = walHeaderBytes): Promise<number> {
     const { nextSequence, previousCrc, epoch } = this.#chain;
     const scanner = this.#scanner;
     const { header } = scanner;
     const basePosition = file.sequence * this.#options.walFileBytes;
-    let endOffset = walHeaderBytes;
+    let endOffset = startOffset;
     scanner.openAt(file.handle!);
     while (true) {
       const start = alignFrame(endOffset);
-      if (!(await scanner.readFrame(start, this.#salt!)) || !header.continues(this.#chain)) break;
+      if (!(await scanner.readFrame(start, this.#salt)) || !header.continues(this.#chain)) break;
       file.chainStart ??= { frameSequence: nextSequence, previousCrc, epoch };
       file.cuts.note(start, header.crc, this.#options.readAheadBytes);
       this.#chain.nextSequence++;
@@ -301,12 +312,12 @@ export class Recovery {
 
   /** The next file, if its first frame continues the chain. */
   async #next(file: WalFile): Promise<WalFile | undefined> {
-    const candidate = this.#candidates.get(file.sequence + 1);
+    const candidate = this.#files.candidates.get(file.sequence + 1);
     if (candidate === undefined) return undefined;
     this.#scanner.openAt(candidate.handle);
     const continues =
-      (await this.#scanner.readFrame(walHeaderBytes, this.#salt!)) && this.#scanner.header.continues(this.#chain);
-    return continues ? this.#take(candidate.sequence) : undefined;
+      (await this.#scanner.readFrame(walHeaderBytes, this.#salt)) && this.#scanner.header.continues(this.#chain);
+    return continues ? this.#files.take(candidate.sequence) : undefined;
   }
 
   /** Throws if what the chain ended at had been durable. */
@@ -317,11 +328,10 @@ export class Recovery {
     if (await this.#provesDurable(file.handle!, alignFrame(endOffset))) {
       throw corrupt(`${damage}: a later frame says that it was on disk`);
     }
-    const following = [...this.#candidates, ...this.#headless].filter(([sequence]) => sequence > file.sequence);
-    for (const [sequence, found] of following) {
-      const handle = 'handle' in found ? found.handle : found;
+    for (const [sequence, handle] of this.#files.handles()) {
+      if (sequence <= file.sequence) continue;
       this.#scanner.openAt(handle);
-      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt!))) {
+      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt))) {
         if (await this.#provesDurable(handle, walHeaderBytes, walHeaderBytes + frameSearchBytes)) {
           throw corrupt(`${walFileName(sequence)} is damaged at its first frame: a later one says that it was on disk`);
         }
@@ -341,7 +351,7 @@ export class Recovery {
     this.#scanner.openAt(handle);
     const find = (from: number): Promise<number | undefined> => this.#scanner.findMagic(from, limitOffset);
     for (let at = await find(offset); at !== undefined; at = await find(at + frameAlignmentBytes)) {
-      if (!(await this.#scanner.readFrame(at, this.#salt!))) continue;
+      if (!(await this.#scanner.readFrame(at, this.#salt))) continue;
       if (this.#scanner.header.provesDurable(this.#chain)) return true;
     }
     return false;
@@ -364,32 +374,5 @@ export class Recovery {
       }
       await handle.sync();
     }
-  }
-
-  /** Files behind the active one are prepared ones as long as they follow without a gap; the rest is left over. */
-  async #sortRest(active: WalFile): Promise<{ upcoming: WalFile[]; reclaimed: string[] }> {
-    const upcoming: WalFile[] = [];
-    const reclaimed: string[] = [];
-    for (const candidate of this.#candidates.values()) {
-      const { sequence, handle } = candidate;
-      if (sequence === active.sequence + upcoming.length + 1) {
-        // Its header may be in the page cache only, like the tail.
-        await handle.sync();
-        upcoming.push(this.#asFile(candidate));
-      } else if (sequence > active.sequence) {
-        await this.#discard(sequence, handle);
-      } else {
-        await handle.close();
-        reclaimed.push(walFileName(sequence));
-      }
-    }
-    for (const [sequence, handle] of this.#headless) await this.#discard(sequence, handle);
-    return { upcoming, reclaimed };
-  }
-
-  /** Removes a file whose name must be free: the log will make one of that name. */
-  async #discard(sequence: number, handle: StorageFile): Promise<void> {
-    await handle.close();
-    await this.#options.storage.remove(walFileName(sequence));
   }
 }

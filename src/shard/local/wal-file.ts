@@ -21,8 +21,8 @@ import { FrameCuts } from './frame-cuts.ts';
 export const walHeaderBytes = 512;
 export const walMarkerOffset = 256;
 const headerFieldsBytes = 28;
-const formatVersion = 1;
-const magic = Buffer.from([0x52, 0x4d, 0x51, 0x57, 0x41, 0x4c, formatVersion, 0]);
+export const walFormatVersion = 1;
+const magic = Buffer.from([0x52, 0x4d, 0x51, 0x57, 0x41, 0x4c, walFormatVersion, 0]);
 export const walMarker = Buffer.from('PREPARED');
 
 const namePattern = /^wal-(\d{12})$/;
@@ -56,7 +56,7 @@ export const otherWalFormat = (block: Buffer): number | undefined => {
   if (!block.subarray(0, 6).equals(magic.subarray(0, 6)) || crc32c(block, 0, 24) !== block.readUInt32LE(24))
     return undefined;
   const version = block.readUInt16LE(6);
-  return version === formatVersion ? undefined : version;
+  return version === walFormatVersion ? undefined : version;
 };
 
 export const decodeWalHeader = (block: Buffer): WalHeader | undefined => {
@@ -69,6 +69,9 @@ export const decodeWalHeader = (block: Buffer): WalHeader | undefined => {
   };
 };
 
+/** Salt in a header, be it right or not. */
+export const storedWalSalt = (block: Buffer): number => block.readUInt32LE(20);
+
 export const isMarkedPrepared = (block: Buffer): boolean =>
   block.subarray(walMarkerOffset, walMarkerOffset + walMarker.length).equals(walMarker);
 
@@ -80,6 +83,13 @@ export interface ChainStart {
   readonly previousCrc: number;
   /** Epoch of the frame before it. */
   readonly epoch: number;
+}
+
+/** Frames that follow one another, [startOffset, endOffset) of a file. */
+export interface FrameStretch {
+  readonly startOffset: number;
+  readonly endOffset: number;
+  readonly chainStart: ChainStart;
 }
 
 export class WalFile {
@@ -100,6 +110,8 @@ export class WalFile {
   endOffset = 0;
   /** Known from the first frame's write on. */
   chainStart: ChainStart | undefined;
+  /** Its stretches of whole frames, as a checkpoint told them; empty if none did. Damage between them was accepted. */
+  stretches: readonly FrameStretch[] = [];
   /** Of all frames written to it so far. */
   readonly cuts = new FrameCuts();
   /** How often something in it is wanted beyond a checkpoint. */

@@ -122,9 +122,9 @@ export class WalFiles {
     return this.#inUse[Math.floor(position / this.#walFileBytes) - this.#firstSequence];
   }
 
-  /** The oldest file in which something is held. */
-  get oldestHeld(): WalFile | undefined {
-    return this.#inUse.find((file) => file !== undefined && file.holdCount > 0);
+  /** The oldest file, of this sequence or a later one, in which something is held. */
+  oldestHeld(sequence: number): WalFile | undefined {
+    return this.#inUse.find((file) => file !== undefined && file.sequence >= sequence && file.holdCount > 0);
   }
 
   /** Files in use, in order of sequence. */

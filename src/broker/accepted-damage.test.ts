@@ -1,0 +1,156 @@
+/**
+ * Damaged files opened by somebody who accepts the damage: what does not lie in it is all there, nothing else is served than what
+ * was written, no offset is given twice, and the next open needs no acceptance.
+ *
+ * ACCEPTED_DAMAGE_SEED replays one run.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { batchBaseOffset } from '../log/batch-header.ts';
+import type { Log } from '../log/log.ts';
+import { LogReader } from '../log/log-reader.ts';
+import { type MemoryDisk, seededRandom } from '../storage/memory-storage.ts';
+import { type Files, makeFiles, messageCount, messageOf, recordCount, recordOf, writeFiles } from './damaged-files.ts';
+import { collect, open, produce, publish, type Stand } from './folding-stand.ts';
+
+const runs = 120;
+const seeds =
+  process.env.ACCEPTED_DAMAGE_SEED === undefined
+    ? Array.from({ length: runs }, () => Math.floor(Math.random() * 2 ** 32))
+    : [Number(process.env.ACCEPTED_DAMAGE_SEED)];
+
+const isDamage = (error: unknown): error is Error => (error as { kind?: string }).kind === 'corrupt';
+
+interface Contents {
+  /** Offsets of records and messages that can be read. */
+  readonly records: readonly number[];
+  readonly messages: readonly number[];
+  /** What is told to readers. */
+  readonly damage: readonly Error[];
+}
+
+const readRecords = async (log: Log, damage: Error[]): Promise<number[]> => {
+  const reader = new LogReader(log);
+  const offsets: number[] = [];
+  for (let offset = log.startOffset; ; ) {
+    const entry = log.findEntry(offset);
+    if (entry < 0) return offsets;
+    offset = Math.max(offset, log.entryFirstOffset(entry));
+    try {
+      while (!reader.locate(entry, offset)) await reader.fill();
+      assert.equal(batchBaseOffset(reader.chunk.buffer, reader.at), offset);
+      if (offset < recordCount) {
+        const value = Buffer.from(recordOf(offset));
+        assert.ok(reader.chunk.buffer.indexOf(value, reader.at) < reader.entryEnd, `record ${offset}`);
+      }
+      offsets.push(offset);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      damage.push(error);
+    }
+    offset++;
+  }
+};
+
+const readMessages = async ({ broker }: Stand, damage: Error[]): Promise<number[]> => {
+  const queue = broker.vhost('/')?.queue('work');
+  const offsets: number[] = [];
+  for (let left = queue?.subscription.readyCount ?? 0; left > 0; left--) {
+    try {
+      const [received] = await collect(queue!, 1, true);
+      const { offset, body } = received!;
+      if (offset < messageCount) assert.equal(body, messageOf(offset));
+      offsets.push(offset);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      damage.push(error);
+      return offsets;
+    }
+  }
+  return offsets;
+};
+
+const topicLog = ({ broker }: Stand): Log | undefined => broker.vhost('/')?.topic('events')?.partitions[0];
+const queueLog = ({ broker }: Stand): Log | undefined => broker.vhost('/')?.queue('work')?.log;
+
+/** Opens with acceptance, writes a little, and opens again without. */
+const acceptAndReopen = async (disk: MemoryDisk): Promise<Contents & { readonly losses: readonly string[] }> => {
+  const losses: string[] = [];
+  const accepted = await open(disk, undefined, (what) => losses.push(what));
+  const [topic, queue] = [topicLog(accepted), queueLog(accepted)];
+  const damage: Error[] = [];
+  const before = topic === undefined ? [] : await readRecords(topic, damage);
+  const [nextRecord, nextMessage] = [topic?.endOffset ?? 0, queue?.endOffset ?? 0];
+  if (topic !== undefined) {
+    assert.ok(nextRecord >= recordCount, `record ${nextRecord} is given again`);
+    produce(topic, ['new']);
+  }
+  if (queue !== undefined) {
+    assert.ok(nextMessage >= messageCount, `message ${nextMessage} is given again`);
+    publish(accepted, [queue], 'new');
+  }
+  await accepted.broker.close();
+  const again = await open(disk);
+  const log = topicLog(again);
+  const records = log === undefined ? [] : await readRecords(log, damage);
+  assert.deepEqual(records, topic === undefined ? [] : [...before, nextRecord]);
+  const messages = await readMessages(again, damage);
+  if (damage.length === 0 && queue !== undefined) assert.equal(messages.at(-1), nextMessage);
+  await again.broker.close();
+  return { records: before, messages: messages.filter((offset) => offset < messageCount), damage, losses };
+};
+
+const missing = (found: readonly number[], count: number): number => count - found.length;
+
+/** Bytes [at, at + lengthBytes) of a file. */
+const spoil = (files: Files, name: string, at: number, lengthBytes: number): Files => {
+  const bytes = Buffer.from(files.get(name)!);
+  for (let i = at; i < Math.min(bytes.length, at + lengthBytes); i++) bytes[i] = bytes[i]! ^ (1 + (i % 255));
+  return new Map([...files, [name, bytes]]);
+};
+
+const isRefused = async (files: Files): Promise<boolean> => {
+  try {
+    await (await open(await writeFiles(files))).broker.close();
+    return false;
+  } catch (error) {
+    assert.ok(isDamage(error), String(error));
+    return true;
+  }
+};
+
+const run = async (files: Files, seed: number): Promise<'nothing' | 'told' | 'lost'> => {
+  const random = seededRandom(seed);
+  const names = [...files.keys()];
+  const name = names[Math.floor(random() * names.length)]!;
+  const at = Math.floor(random() * files.get(name)!.length);
+  const lengthBytes = random() < 0.7 ? 1 : Math.floor(random() * 4096);
+  const spoiled = spoil(files, name, at, lengthBytes);
+  const place = `${name} ${at}+${lengthBytes}`;
+  const refused = await isRefused(spoiled);
+  const { records, messages, damage, losses } = await acceptAndReopen(await writeFiles(spoiled));
+  for (const error of damage) assert.ok(error.message.includes(name), `${place}: ${error.message}`);
+  const gone = missing(records, recordCount) + missing(messages, messageCount);
+  if (refused) assert.ok(losses.length > 0, `${place}: refused, but nothing is said to be lost`);
+  if (damage.length > 0) return 'told';
+  if (gone > 0) assert.ok(losses.length > 0, `${place}: ${gone} messages are gone silently`);
+  if (name.startsWith('wal-')) {
+    // One frame holds a message and a record; a piece of 4 KiB touches up to four.
+    const framesMax = lengthBytes === 1 ? 1 : 6;
+    assert.ok(missing(records, recordCount) <= framesMax && missing(messages, messageCount) <= framesMax, place);
+  }
+  return losses.length > 0 ? 'lost' : 'nothing';
+};
+
+test('what does not lie in the damage is there, no offset is given again, and the next open is an ordinary one', async (t) => {
+  const files = await makeFiles();
+  const outcomes = { nothing: 0, told: 0, lost: 0 };
+  for (const seed of seeds) {
+    try {
+      outcomes[await run(files, seed)]++;
+    } catch (error) {
+      throw new Error(`ACCEPTED_DAMAGE_SEED=${seed}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  t.diagnostic(JSON.stringify(outcomes));
+});

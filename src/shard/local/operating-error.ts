@@ -1,0 +1,8 @@
+import { BrokerError } from '../../core/errors.ts';
+
+/** Errors of the system become operating errors; those of a programmer stay what they are. */
+export const operatingError = (error: unknown): unknown => {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (error instanceof BrokerError || typeof code !== 'string' || code.startsWith('ERR_')) return error;
+  return new BrokerError('storage-failed', `write-ahead log: ${message}`, { cause: error });
+};
