@@ -9,11 +9,15 @@ import { test } from 'node:test';
 import { batchBaseOffset } from '../log/batch-header.ts';
 import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { type MemoryDisk, seededRandom } from '../storage/memory-storage.ts';
+import type { FrameItem } from '../shard/local/inspect-items.ts';
+import { inspectLog } from '../shard/local/inspect-log.ts';
+import { FaultyStorage } from '../storage/faulty-storage.ts';
+import { type MemoryDisk, MemoryStorage, seededRandom } from '../storage/memory-storage.ts';
+import type { Storage } from '../storage/storage.ts';
 import { type Files, makeFiles, messageCount, messageOf, recordCount, recordOf, writeFiles } from './damaged-files.ts';
 import { collect, open, produce, publish, type Stand } from './folding-stand.ts';
 
-const runs = 120;
+const runs = Number(process.env.ACCEPTED_DAMAGE_RUNS ?? 60);
 const seeds =
   process.env.ACCEPTED_DAMAGE_SEED === undefined
     ? Array.from({ length: runs }, () => Math.floor(Math.random() * 2 ** 32))
@@ -119,10 +123,11 @@ const isRefused = async (files: Files): Promise<boolean> => {
   }
 };
 
+const pick = <Item>(items: readonly Item[], random: () => number): Item => items[Math.floor(random() * items.length)]!;
+
 const run = async (files: Files, seed: number): Promise<'nothing' | 'told' | 'lost'> => {
   const random = seededRandom(seed);
-  const names = [...files.keys()];
-  const name = names[Math.floor(random() * names.length)]!;
+  const name = pick([...files.keys()], random);
   const at = Math.floor(random() * files.get(name)!.length);
   const lengthBytes = random() < 0.7 ? 1 : Math.floor(random() * 4096);
   const spoiled = spoil(files, name, at, lengthBytes);
@@ -142,15 +147,79 @@ const run = async (files: Files, seed: number): Promise<'nothing' | 'told' | 'lo
   return losses.length > 0 ? 'lost' : 'nothing';
 };
 
-test('what does not lie in the damage is there, no offset is given again, and the next open is an ordinary one', async (t) => {
-  const files = await makeFiles();
-  const outcomes = { nothing: 0, told: 0, lost: 0 };
+/** The last frame of the log: without it damage at the end looks like a write that was cut off. */
+const lastFrame = async (files: Files): Promise<FrameItem> => {
+  const shard = await new MemoryStorage(await writeFiles(files)).subdirectory('shard-0');
+  let last: FrameItem | undefined;
+  for await (const item of inspectLog(shard)) if (item.kind === 'frame' && item.chain === 'ok') last = item;
+  return last!;
+};
+
+/** Several places, and files that are gone. */
+const spoilMuch = (files: Files, proof: FrameItem, random: () => number): Files => {
+  let spoiled = files;
+  for (let count = 1 + Math.floor(random() * 4); count > 0; count--) {
+    const name = pick([...spoiled.keys()], random);
+    const bytes = spoiled.get(name)!;
+    if (random() < 0.25) spoiled = new Map([...spoiled].filter(([each]) => each !== name));
+    else spoiled = spoil(spoiled, name, Math.floor(random() * bytes.length), Math.floor(random() * 9000));
+  }
+  const { file, offset, lengthBytes } = proof;
+  files.get(file)!.copy(spoiled.get(file) ?? Buffer.alloc(0), offset, offset, offset + lengthBytes);
+  return spoiled;
+};
+
+/** Dies at some operation, with what it has written and not synced. */
+const crashWhileAccepting = async (disk: MemoryDisk, random: () => number): Promise<void> => {
+  const crashed = new Promise<void>((resolve) => {
+    const wrap = (storage: Storage): Storage => {
+      const faulty = new FaultyStorage(storage);
+      faulty.inject({ nth: 1 + Math.floor(random() * 120), effect: 'crash' });
+      faulty.onCrash = resolve;
+      return faulty;
+    };
+    // One that lives long enough is closed, which dies too or is done.
+    void open(disk, wrap, () => {}).then(({ broker }) => broker.close().then(resolve));
+  });
+  await crashed;
+  disk.crash(Math.floor(random() * 2 ** 32));
+};
+
+const forEachSeed = async (action: (seed: number) => Promise<void>): Promise<void> => {
   for (const seed of seeds) {
     try {
-      outcomes[await run(files, seed)]++;
+      await action(seed);
     } catch (error) {
       throw new Error(`ACCEPTED_DAMAGE_SEED=${seed}: ${(error as Error).message}`, { cause: error });
     }
   }
+};
+
+test('what does not lie in the damage is there, no offset is given again, and the next open is an ordinary one', async (t) => {
+  const files = await makeFiles();
+  const outcomes = { nothing: 0, told: 0, lost: 0 };
+  await forEachSeed(async (seed) => {
+    outcomes[await run(files, seed)]++;
+  });
   t.diagnostic(JSON.stringify(outcomes));
+});
+
+test('so it is with damage in several places, with files that are gone, and when the open that accepts it dies', async (t) => {
+  const files = await makeFiles();
+  const proof = await lastFrame(files);
+  let crashes = 0;
+  await forEachSeed(async (seed) => {
+    const random = seededRandom(seed);
+    const spoiled = spoilMuch(files, proof, random);
+    const disk = await writeFiles(spoiled);
+    const refused = await isRefused(spoiled);
+    if (random() < 0.6) {
+      crashes++;
+      await crashWhileAccepting(disk, random);
+    }
+    const { records, messages, damage, losses } = await acceptAndReopen(disk);
+    const gone = missing(records, recordCount) + missing(messages, messageCount);
+    if (gone > 0 && damage.length === 0) assert.ok(refused, `${gone} messages are gone: ${losses}`);
+  });
+  t.diagnostic(`${crashes} crashes`);
 });

@@ -1,11 +1,23 @@
 // What outlives the write-ahead log: folded into segments, read back as it was, settled, deleted and recovered from there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Position } from '../core/ids.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from '../log/batch-header.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { FaultyStorage } from '../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
-import { collect, declare, isFolded, kib, open, produce, publish, type Received, type Stand } from './folding-stand.ts';
+import {
+  collect,
+  declare,
+  foldingLimits,
+  isFolded,
+  kib,
+  open,
+  produce,
+  publish,
+  type Received,
+  type Stand,
+} from './folding-stand.ts';
 
 /** Publishes to another queue until `condition` holds; with `purges` that is emptied at once. */
 const fillUntil = async (stand: Stand, condition: () => boolean, purges = false): Promise<void> => {
@@ -127,4 +139,59 @@ test('a fold that fails leaves everything where it was and is tried again', asyn
   await fillUntil(stand, () => isFolded(queue.log!));
   assert.equal((await collect(queue, 100)).at(-1)!.body.trim(), 'message 99');
   await stand.broker.close();
+});
+
+test('a damaged log file stays as it is and does not keep the files behind it from being folded', async () => {
+  const stand = await open(new MemoryDisk());
+  const queue = declare(stand.broker, 'work');
+  const bodies = Array.from({ length: 200 }, (_, i) => `message ${i}`.padEnd(kib));
+  for (const body of bodies) {
+    publish(stand, [queue.log!], body);
+    await stand.broker.gate.durableNow();
+  }
+  const shard = await new MemoryStorage(stand.disk).subdirectory('shard-0');
+  const file = await shard.open('wal-000000000002', { create: false, durable: false });
+  const flip = async (): Promise<void> => {
+    const byte = Buffer.alloc(1);
+    await file.read(byte, 0, 1, 30_000);
+    byte[0] = byte[0]! ^ 4;
+    await new Promise((resolve) => file.write(byte, 0, 1, 30_000, resolve));
+  };
+  await flip();
+  const log = queue.log!;
+  const behind = (): boolean => log.firstEntryFrom((3 * foldingLimits.walFileBytes) as Position) === log.entryCount;
+  await fillUntil(stand, () => behind() && stand.failures.length > 0);
+  assert.equal(stand.failures.length, 1);
+  assert.match(
+    stand.failures[0]!.message,
+    /wal-000000000002 is damaged at byte \d+; messages that lie there stay there/,
+  );
+  const positions = Array.from({ length: log.entryCount }, (_, entry) => log.entryPosition(entry));
+  assert.ok(
+    positions.some((position) => position < 3 * foldingLimits.walFileBytes),
+    'the damaged file is not folded',
+  );
+  assert.ok(stand.broker.hasRoom);
+  assert.equal(queue.messageCount, bodies.length);
+  await stand.broker.close();
+
+  await assert.rejects(open(stand.disk), /wal-000000000002 is damaged at offset \d+/);
+  // It was read wrongly, or the byte has come back: then all is where it was.
+  await flip();
+  const again = await open(stand.disk);
+  const found = again.broker.vhost('/')!.queue('work')!;
+  assert.deepEqual(
+    (await collect(found, bodies.length)).map(({ body, offset }) => [offset, body]),
+    [...bodies.entries()],
+  );
+  await again.broker.close();
+
+  await flip();
+  const losses: string[] = [];
+  const accepted = await open(stand.disk, undefined, (what) => losses.push(what));
+  assert.match(losses.join('\n'), /wal-000000000002 from byte \d+ to byte \d+: 1 groups of commits/);
+  assert.ok(losses.includes("1 messages of 'work', partition 0"), losses.join('\n'));
+  const left = await collect(accepted.broker.vhost('/')!.queue('work')!, bodies.length - 1);
+  for (const { body, offset } of left) assert.equal(body, bodies[offset]);
+  await accepted.broker.close();
 });

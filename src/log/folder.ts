@@ -73,17 +73,19 @@ export class Folder {
       (error: Error) => {
         this.#running = undefined;
         if (this.#isClosed) return;
+        if (error.message !== this.#failure) onFailed(error);
+        this.#failure = error.message;
         if (this.#isToBeLeft(error)) {
           this.#failedReads = 0;
           this.#leftUpTo = stretch.end;
+          this.check();
+          return;
         }
         this.#isPaused = true;
         clock.after(retryMs, () => {
           this.#isPaused = false;
           this.check();
         });
-        if (error.message !== this.#failure) onFailed(error);
-        this.#failure = error.message;
       },
     );
   }

@@ -2,6 +2,7 @@
  * ListOffsets: the ends of a partition, and the first record not older than a time. For the latter, batches are opened until
  * the record itself is found.
  */
+import { BrokerError } from '../../../core/errors.ts';
 import type { Log } from '../../../log/log.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type {
@@ -110,7 +111,11 @@ const search = async (
     return record === undefined
       ? found(log, partitionIndex, noOffset)
       : found(log, partitionIndex, record.offset, record.timestampMs);
-  } catch {
-    return failure(partitionIndex, ErrorCode.KAFKA_STORAGE_ERROR);
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.kind !== 'corrupt') {
+      return failure(partitionIndex, ErrorCode.KAFKA_STORAGE_ERROR);
+    }
+    services.broker.noteDamaged(log, error);
+    return failure(partitionIndex, ErrorCode.CORRUPT_MESSAGE);
   }
 };
