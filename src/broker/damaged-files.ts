@@ -30,7 +30,11 @@ export const makeFiles = async (): Promise<Files> => {
   // The first frame of another broker says that all before it is on disk: a damaged one among them is no torn write.
   const again = await open(stand.disk);
   await again.broker.close();
-  const shard = await new MemoryStorage(stand.disk).subdirectory('shard-0');
+  return readFiles(stand.disk);
+};
+
+export const readFiles = async (disk: MemoryDisk): Promise<Files> => {
+  const shard = await new MemoryStorage(disk).subdirectory('shard-0');
   const files = new Map<string, Buffer>();
   for (const name of (await shard.list()).sort()) {
     const file = await shard.open(name, { create: false, durable: false });
