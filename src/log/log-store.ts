@@ -39,6 +39,7 @@ import {
 } from './block.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
 import { builtInSubscription, Log, LogEntry } from './log.ts';
+import { acceptLoss } from './log-loss.ts';
 import {
   ackBytes,
   ackFrom,
@@ -178,7 +179,7 @@ export class LogStore implements StateOwner, Rider {
     const { loss } = this.shard;
     if (loss !== undefined) {
       for (const log of this.#logs.values()) {
-        const count = log.acceptLoss(loss.before, loss.bytes * lostOffsetsPerByte);
+        const count = acceptLoss(log, loss.before, loss.bytes * lostOffsetsPerByte);
         if (count > 0) lost.set(log, count);
       }
     }

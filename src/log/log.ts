@@ -234,38 +234,6 @@ export class Log {
     return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
   }
 
-  /**
-   * Messages were lost, and that was accepted: offsets that no entry holds count as settled by everyone. Returns how many
-   * messages that were wanted are gone. Only in recovery.
-   * @param before the end of the log is known if a message behind this position of the shard's log is there
-   * @param reserved offsets that are not given again if it is not
-   */
-  acceptLoss(before: Position, reserved: number): number {
-    const gaps: [from: number, to: number][] = [];
-    let next = this.startOffset;
-    for (let i = 0; i < this.#entryCount; i++) {
-      gaps.push([next, this.entryFirstOffset(i)]);
-      next = Math.max(next, this.entryEndOffset(i));
-    }
-    const settledEnds = [...this.subscriptions.values()].map(({ end }) => end);
-    const end = Math.max(this.endOffset, next, ...settledEnds);
-    gaps.push([next, end]);
-    const last = this.#entryCount - 1;
-    const isEndKnown = last >= this.#segmentEntryCount && this.entryPosition(last) >= before;
-    this.endOffset = this.durableEnd = this.visibleEnd = isEndKnown ? end : end + reserved;
-    this.producers.acceptLoss();
-    const lost = gaps.reduce((count, [from, to]) => count + this.#settleLost(from, to), 0);
-    this.#settleLost(end, this.endOffset);
-    return lost;
-  }
-
-  #settleLost(from: number, to: number): number {
-    if (from >= to) return 0;
-    const settled = this.deletesOnAck ? this.subscriptions.get(builtInSubscription)!.countWithin(from, to) : 0;
-    for (const id of this.subscriptions.keys()) this.applyAck(id, from, to);
-    return to - from - settled;
-  }
-
   noteEpoch(epoch: Epoch, firstOffset: number): void {
     if (this.epochs.length === 0 || this.epochs[this.epochs.length - 2]! < epoch) this.epochs.push(epoch, firstOffset);
   }

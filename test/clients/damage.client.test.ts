@@ -72,6 +72,9 @@ test('a consumer of a damaged place has its channel closed, a fetch of it gets C
   });
   const { cause } = (await within('the fetch to fail', crashed)) as { cause?: Error };
   assert.ok(cause instanceof kafkajs.KafkaJSProtocolError && cause.type === 'CORRUPT_MESSAGE', String(cause));
+  const admin = await kafka.admin();
+  await assert.rejects(admin.fetchTopicOffsetsByTimestamp(badTopic, 0), { type: 'CORRUPT_MESSAGE' });
+  assert.deepEqual(await admin.fetchTopicOffsetsByTimestamp(goodTopic, 0), [{ partition: 0, offset: '0' }]);
   const good = await kafka.subscribe(goodTopic);
   assert.deepEqual(await good.waitForValues(1), ['good']);
 });
