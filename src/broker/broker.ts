@@ -364,6 +364,7 @@ export class Broker {
   }
 
   #fail(error: Error): void {
+    this.gate.fail(error);
     if (this.#ended) return;
     this.#ended = true;
     this.#onFailed(error);

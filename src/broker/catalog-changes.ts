@@ -1,9 +1,12 @@
 /**
  * The changes of the catalog as they are stored: a JSON list, applied as one. Names of fields are part of the format.
  */
+import type { Log } from '../log/log.ts';
 import type { HeaderValue } from './message.ts';
-import type { DestinationKind, ExchangeType } from './routing/exchange.ts';
+import type { Queue } from './queues/queue.ts';
+import type { Binding, DestinationKind, Exchange, ExchangeType } from './routing/exchange.ts';
 import type { ArgumentTable } from './routing/headers-match.ts';
+import type { Topic } from './topic.ts';
 
 /** A log by the shard it lives in and its id. */
 export interface LogAddress {
@@ -105,3 +108,56 @@ const noArguments: ArgumentTable = new Map();
 
 export const readArguments = (stored: StoredArguments): ArgumentTable =>
   stored.length === 0 ? noArguments : new Map(stored.map(([name, value]) => [name, fromStored(value)]));
+
+export const bindingChange = (
+  op: 'bind' | 'unbind',
+  vhost: string,
+  source: string,
+  binding: Binding,
+): CatalogChange => ({
+  op,
+  vhost,
+  source,
+  destination: binding.destination,
+  key: binding.key,
+  arguments: storeArguments(binding.arguments),
+});
+
+export const exchangeChange = (vhost: string, { name, properties }: Exchange): CatalogChange => ({
+  op: 'exchange-create',
+  vhost,
+  name,
+  ...properties,
+  arguments: storeArguments(properties.arguments),
+});
+
+const addressOf = (log: Log): LogAddress => ({ shard: log.store.shard.index, log: log.id });
+
+export const topicChange = (topic: Topic): CatalogChange => ({
+  op: 'topic-create',
+  vhost: topic.vhost,
+  name: topic.name,
+  id: topic.id,
+  config: Object.fromEntries(topic.config),
+  logs: topic.partitions.map(addressOf),
+});
+
+const subscriptionSource = ({
+  topic,
+  subscription: { parts },
+}: Queue): Extract<CatalogChange, { op: 'queue-create' }>['source'] => ({
+  topic: topic.name,
+  subscription: parts[0]!.subscriptionId,
+  // For shards whose own checkpoint is older than the subscription.
+  floors: parts.map(({ acks }) => acks.startFloor),
+});
+
+export const queueChange = (queue: Queue): CatalogChange => ({
+  op: 'queue-create',
+  vhost: queue.vhost,
+  name: queue.name,
+  id: queue.topic.id,
+  ...queue.properties,
+  arguments: storeArguments(queue.properties.arguments),
+  source: queue.log !== undefined ? addressOf(queue.log) : subscriptionSource(queue),
+});

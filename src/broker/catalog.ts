@@ -9,28 +9,24 @@ import type { AckSet } from '../log/ack-set.ts';
 import { builtInSubscription, type Log } from '../log/log.ts';
 import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
 import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
-import { type CatalogChange, type LogAddress, readArguments, storeArguments } from './catalog-changes.ts';
+import type { Slice } from '../shard/sweep.ts';
+import { type CatalogChange, type LogAddress, readArguments } from './catalog-changes.ts';
+import { CatalogCheckpoint, changesOfPiece } from './catalog-checkpoint.ts';
 import { Queue } from './queues/queue.ts';
 import type { Subscription } from './queues/subscription.ts';
 import { type Binding, type Destination, Exchange } from './routing/exchange.ts';
 import { Topic } from './topic.ts';
+import { VhostState } from './vhost-state.ts';
+
+/** What is stored of it with every checkpoint. */
+interface CatalogHead {
+  readonly clusterId: string;
+  readonly nextProducerId: number;
+  readonly nextLogId: number;
+  readonly nextSubscriptionId: number;
+}
 
 type Change<Op extends CatalogChange['op']> = Extract<CatalogChange, { op: Op }>;
-
-/** What the catalog knows of one virtual host. */
-export class VhostState {
-  readonly name: string;
-  readonly exchanges = new Map<string, Exchange>();
-  readonly queues = new Map<string, Queue>();
-  /** Topics in the narrow sense; queues that others may see as topics are in `queues`. */
-  readonly topics = new Map<string, Topic>();
-  /** Grows with every change that may route messages elsewhere. */
-  routingVersion = 1;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-}
 
 export interface CatalogOptions {
   readonly stores: readonly LogStore[];
@@ -53,16 +49,6 @@ const bytesPerLostId = 16;
 /** Of every queue; shared, as there may be many. */
 const noConfig: ReadonlyMap<string, string> = new Map();
 
-/** Exchanges that every virtual host has. */
-const predeclared = [
-  ['', 'direct'],
-  ['amq.direct', 'direct'],
-  ['amq.fanout', 'fanout'],
-  ['amq.topic', 'topic'],
-  ['amq.headers', 'headers'],
-  ['amq.match', 'headers'],
-] as const;
-
 export class Catalog implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [recordType.catalog, recordType.producerIds];
   readonly wantsHeld = false;
@@ -70,6 +56,7 @@ export class Catalog implements StateOwner {
   readonly #options: CatalogOptions;
   readonly vhosts = new Map<string, VhostState>();
   readonly topicsById = new Map<string, Topic>();
+  readonly #checkpoint = new CatalogCheckpoint(this.vhosts);
   clusterId = '';
   nextProducerId = 0;
   #nextLogId = 1;
@@ -80,7 +67,7 @@ export class Catalog implements StateOwner {
     this.#shard = shard;
     this.#options = options;
     shard.register(this);
-    this.#addVhost('/');
+    this.vhosts.set('/', new VhostState('/'));
   }
 
   /** Stores the changes as one commit and applies them. */
@@ -90,7 +77,7 @@ export class Catalog implements StateOwner {
 
   /** Applies changes to what no restart keeps. `owner`: the connection that an exclusive queue belongs to. */
   applyTransient(changes: readonly CatalogChange[], owner?: object): void {
-    for (const change of changes) this.#applyChange(change, owner);
+    this.#applyChanges(changes, owner);
   }
 
   /** Addresses for new logs. Taken for good when the change that names them is applied. */
@@ -150,80 +137,68 @@ export class Catalog implements StateOwner {
   ): void {
     if (type !== recordType.catalog)
       throw new BrokerError('corrupt', `unexpected record of type ${type} in the catalog`);
+    this.#checkpoint.note(buffer.subarray(start, end));
     const changes = JSON.parse(buffer.toString('utf8', start, end)) as CatalogChange[];
+    if (phase === 'live') this.#applyChanges(changes, undefined);
+    else this.#applyFound(changes);
+  }
+
+  /** If the record that a change builds on is lost, and that is accepted, it is passed over. */
+  #applyFound(changes: readonly CatalogChange[]): void {
     for (const change of changes) {
-      if (phase === 'live') this.#applyChange(change, undefined);
-      else this.#applyFound(change);
+      try {
+        this.#applyChanges([change], undefined);
+      } catch (error) {
+        const { onLoss } = this.#options;
+        if (onLoss === undefined || !(error instanceof BrokerError) || error.kind !== 'corrupt') throw error;
+        onLoss(`${error.message}: a change of kind ${change.op} is passed over`);
+      }
     }
   }
 
-  /** If the record that it builds on is lost, and that is accepted, it is passed over. */
-  #applyFound(change: CatalogChange): void {
-    try {
-      this.#applyChange(change, undefined);
-    } catch (error) {
-      const { onLoss } = this.#options;
-      if (onLoss === undefined || !(error instanceof BrokerError) || error.kind !== 'corrupt') throw error;
-      onLoss(`${error.message}: a change of kind ${change.op} is passed over`);
-    }
-  }
-
-  /** The changes that would make this catalog from an empty one. */
-  snapshot(): Buffer {
-    const changes: CatalogChange[] = [
-      { op: 'cluster-id', id: this.clusterId },
-      { op: 'producer-ids', next: this.nextProducerId },
-    ];
-    for (const vhost of this.vhosts.values()) {
-      for (const topic of vhost.topics.values()) changes.push(topicChange(topic));
-      for (const exchange of vhost.exchanges.values()) {
-        if (exchange.properties.durable && !isPredeclared(exchange.name))
-          changes.push(exchangeChange(vhost.name, exchange));
-      }
-      for (const queue of vhost.queues.values()) {
-        if (queue.isKept) changes.push(queueChange(queue));
-      }
-      for (const source of vhost.exchanges.values()) {
-        for (const binding of source.bindings) {
-          if (this.isKeptBinding(vhost, source, binding.destination)) {
-            changes.push(bindingChange('bind', vhost.name, source.name, binding));
-          }
-        }
-      }
-    }
-    const ids = { nextLogId: this.#nextLogId, nextSubscriptionId: this.#nextSubscriptionId };
-    return Buffer.from(JSON.stringify({ ...ids, changes }));
-  }
-
-  restore(snapshot: Buffer): void {
-    const stored = JSON.parse(snapshot.toString()) as {
-      nextLogId: number;
-      nextSubscriptionId: number;
-      changes: CatalogChange[];
+  head(): Buffer {
+    const head: CatalogHead = {
+      clusterId: this.clusterId,
+      nextProducerId: this.nextProducerId,
+      nextLogId: this.#nextLogId,
+      nextSubscriptionId: this.#nextSubscriptionId,
     };
-    for (const change of stored.changes) this.#applyFound(change);
-    this.#nextLogId = stored.nextLogId;
-    this.#nextSubscriptionId = stored.nextSubscriptionId;
+    return Buffer.from(JSON.stringify(head));
   }
 
-  /** A binding survives a restart if both its ends do. */
-  isKeptBinding(vhost: VhostState, source: Exchange, { kind, name }: Destination): boolean {
-    if (!source.properties.durable) return false;
-    if (kind === 'topic') return true;
-    if (kind === 'queue') return vhost.queues.get(name)?.isKept === true;
-    return vhost.exchanges.get(name)?.properties.durable === true;
+  restoreHead(stored: Buffer): void {
+    const head = JSON.parse(stored.toString()) as CatalogHead;
+    this.clusterId = head.clusterId;
+    this.nextProducerId = head.nextProducerId;
+    this.#nextLogId = head.nextLogId;
+    this.#nextSubscriptionId = head.nextSubscriptionId;
   }
 
-  #addVhost(name: string): VhostState {
-    const vhost = new VhostState(name);
-    this.vhosts.set(name, vhost);
-    for (const [exchange, type] of predeclared) {
-      vhost.exchanges.set(
-        exchange,
-        new Exchange(exchange, { type, durable: true, autoDelete: false, internal: false, arguments: new Map() }),
-      );
+  get needsBase(): boolean {
+    return this.#checkpoint.needsBase;
+  }
+
+  beginCheckpoint(isBase: boolean): void {
+    this.#checkpoint.begin(isBase);
+  }
+
+  nextPiece(slice: Slice): Buffer | undefined {
+    return this.#checkpoint.nextPiece(slice);
+  }
+
+  endCheckpoint(): void {
+    this.#checkpoint.end();
+  }
+
+  restorePiece(piece: Buffer): void {
+    for (const changes of changesOfPiece(piece)) this.#applyFound(changes);
+  }
+
+  #applyChanges(changes: readonly CatalogChange[], owner: object | undefined): void {
+    for (const change of changes) {
+      if ('vhost' in change) this.#checkpoint.changing(this.#vhost(change.vhost), change);
+      this.#applyChange(change, owner);
     }
-    return vhost;
   }
 
   #applyChange(change: CatalogChange, owner: object | undefined): void {
@@ -288,6 +263,7 @@ export class Catalog implements StateOwner {
       partitions: change.logs.map((address) => this.#createLog(address, false)),
       config: new Map(Object.entries(change.config)),
     });
+    topic.savedIn = this.#checkpoint.serial;
     vhost.topics.set(topic.name, topic);
     this.topicsById.set(topic.id, topic);
     vhost.routingVersion++;
@@ -347,14 +323,17 @@ export class Catalog implements StateOwner {
       if (properties.durable && !properties.exclusive) this.topicsById.set(topic.id, topic);
     }
     const queue = new Queue({ vhost: change.vhost, name: change.name, properties, owner, subscription, log, topic });
+    queue.savedIn = this.#checkpoint.serial;
     vhost.queues.set(queue.name, queue);
     vhost.routingVersion++;
   }
 
   #moveStart({ vhost, name, floors }: Change<'subscription-start'>): void {
     const parts = this.#vhost(vhost).queues.get(name)?.subscription.parts ?? [];
-    for (const [index, { acks }] of parts.entries()) {
-      if (floors[index]! < acks.startFloor) acks.beginAt(floors[index]!);
+    for (const [index, { log, acks }] of parts.entries()) {
+      if (floors[index]! >= acks.startFloor) continue;
+      log.store.changing(log);
+      acks.beginAt(floors[index]!);
     }
   }
 
@@ -377,7 +356,9 @@ export class Catalog implements StateOwner {
     const vhost = this.#vhost(change.vhost);
     const { name, type, durable, autoDelete, internal } = change;
     const properties = { type, durable, autoDelete, internal, arguments: readArguments(change.arguments) };
-    vhost.exchanges.set(name, new Exchange(name, properties));
+    const exchange = new Exchange(name, properties);
+    exchange.savedIn = this.#checkpoint.serial;
+    vhost.exchanges.set(name, exchange);
     vhost.routingVersion++;
   }
 
@@ -399,61 +380,10 @@ export class Catalog implements StateOwner {
       destination: change.destination,
       key: change.key,
       arguments: readArguments(change.arguments),
+      savedIn: this.#checkpoint.serial,
     };
     if (change.op === 'bind') exchange.add(binding);
     else exchange.remove(binding);
     vhost.routingVersion++;
   }
 }
-
-export const isPredeclared = (exchange: string): boolean => predeclared.some(([name]) => name === exchange);
-
-export const bindingChange = (
-  op: 'bind' | 'unbind',
-  vhost: string,
-  source: string,
-  binding: Binding,
-): CatalogChange => ({
-  op,
-  vhost,
-  source,
-  destination: binding.destination,
-  key: binding.key,
-  arguments: storeArguments(binding.arguments),
-});
-
-export const exchangeChange = (vhost: string, { name, properties }: Exchange): CatalogChange => ({
-  op: 'exchange-create',
-  vhost,
-  name,
-  ...properties,
-  arguments: storeArguments(properties.arguments),
-});
-
-const addressOf = (log: Log): LogAddress => ({ shard: log.store.shard.index, log: log.id });
-
-const topicChange = (topic: Topic): CatalogChange => ({
-  op: 'topic-create',
-  vhost: topic.vhost,
-  name: topic.name,
-  id: topic.id,
-  config: Object.fromEntries(topic.config),
-  logs: topic.partitions.map(addressOf),
-});
-
-const subscriptionSource = ({ topic, subscription: { parts } }: Queue): Change<'queue-create'>['source'] => ({
-  topic: topic.name,
-  subscription: parts[0]!.subscriptionId,
-  // For shards whose own checkpoint is older than the subscription.
-  floors: parts.map(({ acks }) => acks.startFloor),
-});
-
-const queueChange = (queue: Queue): CatalogChange => ({
-  op: 'queue-create',
-  vhost: queue.vhost,
-  name: queue.name,
-  id: queue.topic.id,
-  ...queue.properties,
-  arguments: storeArguments(queue.properties.arguments),
-  source: queue.log !== undefined ? addressOf(queue.log) : subscriptionSource(queue),
-});

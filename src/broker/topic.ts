@@ -13,6 +13,8 @@ export class Topic {
   readonly partitions: readonly Log[];
   /** What was set for it; defaults are the heads' matter. Another map after a change. */
   config: ReadonlyMap<string, string>;
+  /** See CatalogCheckpoint. */
+  savedIn = 0;
   #nextSticky = 0;
 
   constructor(options: {

@@ -4,8 +4,8 @@
  */
 import { BrokerError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import { bindingChange, type Catalog, exchangeChange, isPredeclared, type VhostState } from './catalog.ts';
-import { type CatalogChange, storeArguments } from './catalog-changes.ts';
+import type { Catalog } from './catalog.ts';
+import { bindingChange, type CatalogChange, exchangeChange, storeArguments } from './catalog-changes.ts';
 import type { Queue, QueueProperties } from './queues/queue.ts';
 import {
   type Binding,
@@ -17,6 +17,7 @@ import {
 import { type ArgumentTable, isHeaderMatchMode, sameHeaderValue } from './routing/headers-match.ts';
 import { type Route, Router } from './routing/router.ts';
 import type { Topic } from './topic.ts';
+import { isPredeclared, type VhostState } from './vhost-state.ts';
 
 export interface VirtualHostOptions {
   readonly state: VhostState;
@@ -256,7 +257,7 @@ export class VirtualHost {
     const source = this.#requireExchange(sourceName);
     if (source.properties.type === 'headers' && op === 'bind') this.#requireMatchMode(binding);
     if (source.has(binding) === (op === 'bind')) return;
-    const isKept = this.#catalog.isKeptBinding(this.#state, source, binding.destination);
+    const isKept = this.#state.keepsBinding(source, binding.destination);
     this.#change([bindingChange(op, this.name, sourceName, binding)], isKept);
     if (op === 'unbind') this.#deleteUnusedExchanges([source]);
   }

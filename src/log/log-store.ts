@@ -4,6 +4,7 @@
  */
 import type { Epoch, LogId, Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
+import { PieceWriter, pieceBytes } from '../shard/piece.ts';
 import {
   type ApplyPhase,
   type RecordType,
@@ -14,6 +15,7 @@ import {
   type StateOwner,
   writeRecordHeader,
 } from '../shard/shard.ts';
+import { type Slice, Sweep } from '../shard/sweep.ts';
 import { AckSet } from './ack-set.ts';
 import {
   batchBaseOffset,
@@ -53,25 +55,9 @@ import {
   startBytes,
   startOffset,
 } from './log-records.ts';
-import type { ProducersSnapshot } from './producers.ts';
 import { ReadAhead } from './read-ahead.ts';
+import { SavedLogs, saveLog } from './saved-logs.ts';
 import { Visibility } from './visibility.ts';
-
-type AcksSnapshot = [subscriptionId: number, floor: number, mark: number, ranges: readonly number[]];
-
-interface LogSnapshot {
-  id: number;
-  start: number;
-  end: number;
-  epochs: number[];
-  producers: ProducersSnapshot;
-  acks: AcksSnapshot[];
-}
-
-interface StoreSnapshot {
-  folded: SegmentsSnapshot;
-  logs: LogSnapshot[];
-}
 
 /**
  * Offsets that may have been given out in each lost byte of the log, and are not given again: a record takes 7 bytes at least
@@ -99,10 +85,17 @@ export class LogStore implements StateOwner, Rider {
   /** Delivered marks that wait for a commit to ride on. */
   readonly #dirtyMarks = new Map<AckSet, { readonly log: Log; readonly subscriptionId: number }>();
   /**
-   * State of logs found in the checkpoint that the catalog has not told of yet. Kept until recovery is over, because
-   * subscriptions are told after their logs.
+   * State of logs found in the checkpoint. Kept until recovery is over, because the catalog tells of logs and subscriptions
+   * later, and of both again when it replays that they went and came.
    */
-  readonly #restored = new Map<number, LogSnapshot>();
+  readonly #saved = new SavedLogs();
+  /** What of the checkpoint under way is to be stored next. */
+  readonly #piece = new PieceWriter();
+  readonly #sweep = new Sweep<number, Log>({
+    find: (id) => this.#logs.get(id),
+    all: () => this.#logs.values(),
+    capture: (log) => this.#save(log),
+  });
   /** Index entries of all logs. */
   #entryCount = 0;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
@@ -144,22 +137,23 @@ export class LogStore implements StateOwner, Rider {
   createLog(id: LogId, deletesOnAck: boolean): Log {
     const log = new Log(id, this, deletesOnAck);
     this.#logs.set(id, log);
-    const snapshot = this.#restored.get(id);
-    if (snapshot !== undefined) this.#restoreLog(log, snapshot);
+    if (this.#saved.has(id)) this.#restoreLog(log);
+    else if (id < firstTransientLogId) this.#sweep.created(id, log);
     return log;
   }
 
   /** The catalog says that this subscription exists and where it began. */
   addSubscription(log: Log, subscriptionId: number, startFloor: number): AckSet {
+    this.changing(log);
     const acks = new AckSet(startFloor);
     log.subscriptions.set(subscriptionId, acks);
-    const restored = this.#restored.get(log.id)?.acks.find(([id]) => id === subscriptionId);
-    if (restored !== undefined) restoreAcks(acks, restored);
+    this.#saved.restoreSubscription(log, subscriptionId, acks);
     return acks;
   }
 
   /** The catalog says that this log is gone. */
   deleteLog(log: Log): void {
+    this.changing(log);
     this.#logs.delete(log.id);
     for (const acks of log.subscriptions.values()) this.#dirtyMarks.delete(acks);
     log.drop();
@@ -179,17 +173,24 @@ export class LogStore implements StateOwner, Rider {
     const { loss } = this.shard;
     if (loss !== undefined) {
       for (const log of this.#logs.values()) {
+        this.changing(log);
         const count = acceptLoss(log, loss.before, loss.bytes * lostOffsetsPerByte);
         if (count > 0) lost.set(log, count);
       }
     }
-    for (const id of this.#restored.keys()) if (!this.#logs.has(id)) this.#noteUnknown(id);
-    this.#restored.clear();
+    for (const id of this.#saved.ids) if (!this.#logs.has(id)) this.#noteUnknown(id);
+    this.#saved.clear();
     this.#folded.endRecovery();
     return lost;
   }
 
+  /** To be called before anything of the log changes that a checkpoint holds. */
+  changing(log: Log): void {
+    if (log.changedIn !== this.#sweep.period && log.id < firstTransientLogId) this.#sweep.changing(log.id, log);
+  }
+
   removeSubscription(log: Log, subscriptionId: number): void {
+    this.changing(log);
     const acks = log.subscriptions.get(subscriptionId);
     if (acks !== undefined) this.#dirtyMarks.delete(acks);
     log.subscriptions.delete(subscriptionId);
@@ -265,33 +266,46 @@ export class LogStore implements StateOwner, Rider {
     this.onDurable();
   }
 
-  snapshot(): Buffer {
-    const logs: LogSnapshot[] = [];
-    for (const log of this.#logs.values()) {
-      if (log.id >= firstTransientLogId) continue;
-      logs.push({
-        id: log.id,
-        start: log.startOffset,
-        end: log.endOffset,
-        epochs: log.epochs,
-        producers: log.producers.snapshot(),
-        acks: [...log.subscriptions].map(([id, acks]) => [id, acks.floor, acks.deliveredMark, acks.ranges]),
-      });
-    }
-    const stored: StoreSnapshot = { folded: this.#folded.snapshot(), logs };
-    return Buffer.from(JSON.stringify(stored));
+  head(): Buffer {
+    return Buffer.from(JSON.stringify(this.#folded.snapshot()));
   }
 
-  restore(snapshot: Buffer): void {
-    const { folded, logs } = JSON.parse(snapshot.toString()) as StoreSnapshot;
-    this.#folded.restore(folded);
-    for (const log of logs) {
-      for (const [id] of log.acks) this.#noteSubscription(id);
-      // The catalog of shard 0 comes after the logs of shard 0, but before those of the other shards.
-      const existing = this.#logs.get(log.id);
-      if (existing !== undefined) this.#restoreLog(existing, log);
-      else this.#restored.set(log.id, log);
+  restoreHead(head: Buffer): void {
+    this.#folded.restore(JSON.parse(head.toString()) as SegmentsSnapshot);
+  }
+
+  beginCheckpoint(isBase: boolean): void {
+    this.#sweep.begin(isBase);
+  }
+
+  nextPiece(slice: Slice): Buffer | undefined {
+    while (this.#piece.sizeBytes < pieceBytes) {
+      const log = this.#sweep.next(slice);
+      if (log === undefined) break;
+      this.#save(log);
     }
+    return this.#piece.sizeBytes === 0 && this.#sweep.isDone ? undefined : this.#piece.take();
+  }
+
+  endCheckpoint(): void {
+    this.#sweep.end();
+    this.#piece.clear();
+  }
+
+  restorePiece(piece: Buffer): void {
+    this.#saved.add(piece, (id) => this.#noteSubscription(id));
+  }
+
+  endRestore(): void {
+    // The catalog of shard 0 comes after the logs of shard 0, but before those of the other shards.
+    for (const id of this.#saved.ids) {
+      const log = this.#logs.get(id);
+      if (log !== undefined) this.#restoreLog(log);
+    }
+  }
+
+  #save(log: Log): void {
+    if (log.id < firstTransientLogId) saveLog(this.#piece, log);
   }
 
   #applyBlock(buffer: Buffer, start: number, end: number, position: Position, phase: ApplyPhase, epoch: Epoch): void {
@@ -360,6 +374,7 @@ export class LogStore implements StateOwner, Rider {
         if (entry.liveCount === 0) return;
       }
     } else {
+      this.changing(log);
       log.noteEpoch(epoch, firstOffset);
       log.endOffset = endOffset;
       if (phase === 'replay') {
@@ -381,8 +396,8 @@ export class LogStore implements StateOwner, Rider {
     log?.applyStart(startOffset(buffer, start));
   }
 
-  #restoreLog(log: Log, snapshot: LogSnapshot): void {
-    restoreNumbers(log, snapshot);
+  #restoreLog(log: Log): void {
+    this.#saved.restore(log);
     this.#folded.restoreLog(log);
   }
 
@@ -410,34 +425,16 @@ export class LogStore implements StateOwner, Rider {
       const subscriptionId = entrySubscriptionId(buffer, at);
       this.#noteSubscription(subscriptionId);
       const acks = log?.subscriptions.get(subscriptionId);
-      if (acks === undefined) continue;
+      if (log === undefined || acks === undefined) continue;
+      this.changing(log);
       acks.deliveredMark = Math.max(acks.deliveredMark, markOffset(buffer, at));
       acks.pendingMark = Math.max(acks.pendingMark, acks.deliveredMark);
     }
   }
 }
 
-/** Ids of the segments that a checkpoint with this snapshot of a LogStore needs. */
-export const segmentsOfSnapshot = (snapshot: Buffer): readonly number[] =>
-  (JSON.parse(snapshot.toString()) as StoreSnapshot).folded[2];
-
-const restoreNumbers = (log: Log, snapshot: LogSnapshot): void => {
-  log.startOffset = snapshot.start;
-  log.endOffset = log.durableEnd = log.visibleEnd = snapshot.end;
-  log.epochs.push(...snapshot.epochs);
-  log.producers.restore(snapshot.producers);
-  for (const restored of snapshot.acks) {
-    // A subscription that the catalog does not have (yet) is not restored: nobody would ever remove it again.
-    const acks = log.subscriptions.get(restored[0]);
-    if (acks !== undefined) restoreAcks(acks, restored);
-  }
-};
-
-const restoreAcks = (acks: AckSet, [, floor, mark, ranges]: AcksSnapshot): void => {
-  acks.raiseFloor(floor);
-  for (let i = 0; i < ranges.length; i += 2) acks.add(ranges[i]!, ranges[i + 1]!);
-  acks.deliveredMark = acks.pendingMark = Math.max(acks.deliveredMark, mark);
-};
+/** Ids of the segments that a checkpoint with this head of a LogStore needs. */
+export const segmentsOfHead = (head: Buffer): readonly number[] => (JSON.parse(head.toString()) as SegmentsSnapshot)[2];
 
 /** Log ids from here on belong to logs that no restart keeps; they are not written into the catalog. */
 export const firstTransientLogId = 0x8000_0000;

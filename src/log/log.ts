@@ -4,7 +4,7 @@
  * The index holds an entry per run of a message block or per batch, not per message, in one typed array. Messages that a
  * queue has settled leave holes: an entry whose messages are all settled is dropped.
  */
-import type { Epoch, LogId, Position } from '../core/ids.ts';
+import type { LogId, Position } from '../core/ids.ts';
 import type { AdoptedSegment, LogStretch } from '../shard/shard-log.ts';
 import { AckSet } from './ack-set.ts';
 import type { LogStore } from './log-store.ts';
@@ -78,6 +78,9 @@ export class Log {
   deleted = false;
   /** The store is about to tell the watchers. */
   changeNoted = false;
+  /** For checkpoints: see Swept. */
+  changedIn = 0;
+  savedIn = 0;
 
   /** Leader epochs with the first offset written under each, pairwise, ascending. */
   readonly epochs: number[] = [];
@@ -234,7 +237,7 @@ export class Log {
     return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
   }
 
-  noteEpoch(epoch: Epoch, firstOffset: number): void {
+  noteEpoch(epoch: number, firstOffset: number): void {
     if (this.epochs.length === 0 || this.epochs[this.epochs.length - 2]! < epoch) this.epochs.push(epoch, firstOffset);
   }
 
@@ -305,6 +308,7 @@ export class Log {
   applyAck(subscriptionId: number, from: number, to: number): void {
     const acks = this.subscriptions.get(subscriptionId);
     if (acks === undefined) return;
+    this.store.changing(this);
     if (this.deletesOnAck && subscriptionId === builtInSubscription) this.#dropSettled(acks, from, to);
     acks.add(from, to);
     if (this.deletesOnAck && subscriptionId === builtInSubscription)
@@ -319,6 +323,7 @@ export class Log {
       this.applyAck(builtInSubscription, this.startOffset, start);
       return;
     }
+    this.store.changing(this);
     this.startOffset = start;
     for (const acks of this.subscriptions.values()) acks.raiseFloor(start);
     for (let i = 0; i < this.#entryCount && this.entryEndOffset(i) <= start; i++) {

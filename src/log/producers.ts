@@ -2,6 +2,8 @@
  * Idempotent producers of one log: the last five batches of each, so that a repeated batch is answered with the offset it
  * got the first time and a gap is refused. Rules: Apache Kafka, ProducerAppendInfo and ProducerStateEntry.
  */
+import type { PieceReader, PieceWriter } from '../shard/piece.ts';
+
 const rememberedBatches = 5;
 /** In place of batches that may have been lost: no batch has this sequence, and every batch may come next. */
 const lostSequence = -1;
@@ -101,19 +103,36 @@ export class Producers {
     }
   }
 
-  snapshot(): ProducersSnapshot {
-    return [...(this.#byId ?? [])].map(([id, producer]) => [
-      id,
-      producer.epoch,
-      producer.lastAppendMs,
-      producer.batches,
-    ]);
+  /** Per producer: f64 id, i32 epoch as u32, f64 last append, u32 count of batches; of each u32 first, u32 last, f64 base, f64 time. */
+  save(out: PieceWriter): void {
+    if (this.#byId === undefined) return;
+    for (const [id, { epoch, lastAppendMs, batches }] of this.#byId) {
+      out.f64(id);
+      out.u32(epoch >>> 0);
+      out.f64(lastAppendMs);
+      out.u32(batches.length);
+      for (const { firstSequence, lastSequence, baseOffset, timestampMs } of batches) {
+        out.u32(firstSequence >>> 0);
+        out.u32(lastSequence >>> 0);
+        out.f64(baseOffset);
+        out.f64(timestampMs);
+      }
+    }
   }
 
-  restore(snapshot: ProducersSnapshot): void {
-    if (snapshot.length > 0) this.#byId ??= new Map();
-    for (const [id, epoch, lastAppendMs, batches] of snapshot) this.#byId!.set(id, { epoch, lastAppendMs, batches });
+  restore(reader: PieceReader, count: number): void {
+    this.#byId = count === 0 ? undefined : new Map();
+    for (let i = 0; i < count; i++) {
+      const id = reader.f64();
+      const epoch = reader.u32() | 0;
+      const lastAppendMs = reader.f64();
+      const batches = Array.from({ length: reader.u32() }, () => ({
+        firstSequence: reader.u32() | 0,
+        lastSequence: reader.u32() | 0,
+        baseOffset: reader.f64(),
+        timestampMs: reader.f64(),
+      }));
+      this.#byId!.set(id, { epoch, lastAppendMs, batches });
+    }
   }
 }
-
-export type ProducersSnapshot = [id: number, epoch: number, lastAppendMs: number, batches: RememberedBatch[]][];

@@ -60,6 +60,9 @@ export class DurableGate {
   #waitTickets: number[] = [];
   #waiters: DurableWaiter[] = [];
   #running = false;
+  /** Of those that wait with durableNow(). */
+  readonly #rejects = new Set<(error: Error) => void>();
+  #failure: Error | undefined;
 
   constructor(shardCount: number) {
     for (let i = 0; i < shardCount; i++) this.#pending.push(new Pending());
@@ -107,10 +110,25 @@ export class DurableGate {
     this.#waiters.push(waiter);
   }
 
-  /** Resolves when all that is committed at the call is durable. For what is rare. */
+  /** Resolves when all that is committed at the call is durable; rejects when a shard has failed. For what is rare. */
   durableNow(): Promise<void> {
     if (this.#durable >= this.#current) return Promise.resolve();
-    return new Promise((resolve) => this.wait(this.#current, { onDurable: resolve }));
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#rejects.add(reject);
+      const onDurable = (): void => {
+        this.#rejects.delete(reject);
+        resolve();
+      };
+      this.wait(this.#current, { onDurable });
+    });
+  }
+
+  /** A shard has failed: what is not durable will not be told of any more. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    for (const reject of this.#rejects) reject(error);
+    this.#rejects.clear();
   }
 
   #run(): void {

@@ -24,9 +24,38 @@ export interface Chunk {
 export type Durability = 'sync' | 'os';
 
 export interface Checkpoint {
-  /** Everything before it is contained in `data`. */
+  /** Everything before it is contained in `data` and in the pieces. */
   readonly position: Position;
+  /** What is small, and stored with every checkpoint. */
   readonly data: Buffer;
+}
+
+/** The larger part of a checkpoint, which is stored bit by bit. */
+export interface CheckpointPieces {
+  /** True: they are all of the state. False: what has changed since the last checkpoint, and is read after that one's pieces. */
+  readonly isBase: boolean;
+  /**
+   * The next piece, undefined after the last one. Called once in a while, never twice in one turn of the event loop. An empty one
+   * is not stored: there was work to do, and there is more.
+   */
+  next(): CheckpointPiece | undefined;
+}
+
+export interface CheckpointPiece {
+  /** Counted from 0; never falls from one piece to the next. */
+  readonly section: number;
+  /** Must not change until the next call. */
+  readonly bytes: Buffer;
+}
+
+/** Called for each piece of a checkpoint: those of one section after the other, within it in the order in which they were stored. */
+export type RestorePiece = (section: number, bytes: Buffer) => void;
+
+/** What open() has read so far, in bytes; the whole is a guess that may grow. */
+export interface OpenProgress {
+  readonly what: 'checkpoint' | 'log';
+  readonly doneBytes: number;
+  readonly wholeBytes: number;
 }
 
 /** Called for each commit found at open, in order of position. The bytes are valid only during the call. */
@@ -87,12 +116,18 @@ export interface AdoptedSegment {
 
 export interface ShardLog {
   /**
-   * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, then every
-   * commit still held, also those before the checkpoint's position (their messages are still wanted; the shard tells
-   * them apart by position). Both callbacks may call hold() and release(). Rejects with BrokerError 'corrupt' if durable
+   * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, with its pieces,
+   * then every commit still held, also those before the checkpoint's position (their messages are still wanted; the shard
+   * tells them apart by position). All callbacks may call hold() and release(). Rejects with BrokerError 'corrupt' if durable
    * data is damaged; whatever was replayed before a rejection is to be forgotten.
    */
-  open(onCheckpoint: (checkpoint: Checkpoint | undefined) => void, replay: ReplayCommit): Promise<ShardLogOpened>;
+  open(
+    onCheckpoint: (checkpoint: Checkpoint | undefined) => void,
+    replay: ReplayCommit,
+    onPiece?: RestorePiece,
+  ): Promise<ShardLogOpened>;
+  /** Called now and then while open() is under way. */
+  onProgress: (progress: OpenProgress) => void;
 
   /** All commits that end at or below it are durable. */
   readonly durablePosition: Position;
@@ -171,13 +206,17 @@ export interface ShardLog {
    * It may change with each commit, and with onCheckpointDue.
    */
   readonly wantsCheckpoint: boolean;
+  /** True: the pieces of the next checkpoint must be a base. */
+  readonly needsBase: boolean;
+  /** True when a checkpoint before close() would make the next open() faster. */
+  readonly wantsClosingCheckpoint: boolean;
   /** Called when a checkpoint that could not be stored may be tried again. */
   onCheckpointDue: () => void;
   /**
    * Stores a fold of all state before `checkpoint.position`, once that position is durable; then space that nobody holds
-   * before it comes back.
+   * before it comes back. Without pieces there are none.
    */
-  writeCheckpoint(checkpoint: Checkpoint): Promise<void>;
+  writeCheckpoint(checkpoint: Checkpoint, pieces?: CheckpointPieces): Promise<void>;
 
   /**
    * Resolves when all that was committed is durable, or cannot become so, and files are closed. A failed log is closed

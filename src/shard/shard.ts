@@ -13,7 +13,8 @@
 import { BrokerError } from '../core/errors.ts';
 import type { Epoch, Position } from '../core/ids.ts';
 import type { DurableGate } from './gate.ts';
-import type { Checkpoint, LogLoss, ShardLog } from './shard-log.ts';
+import type { Checkpoint, CheckpointPiece, LogLoss, ShardLog } from './shard-log.ts';
+import { Slice } from './sweep.ts';
 
 /** Types of records; the number is stored, so it is never given to another type. */
 export const recordType = {
@@ -54,9 +55,24 @@ export interface StateOwner {
     phase: ApplyPhase,
     epoch: Epoch,
   ): void;
-  /** All of the state, for a checkpoint. */
-  snapshot(): Buffer;
-  restore(snapshot: Buffer): void;
+  /** What is small: stored with every checkpoint, and restored before anything else. */
+  head(): Buffer;
+  restoreHead(head: Buffer): void;
+  /** True: what has changed since the last checkpoint is not known, the next one must be a base. */
+  readonly needsBase?: boolean;
+  /**
+   * A checkpoint of the state as it is now begins: a base is all of it, else it is what has changed since the last one began. What
+   * changes from now on must not be seen in it.
+   */
+  beginCheckpoint(isBase: boolean): void;
+  /** The next piece of it, made within the slice and valid until the next call; empty if that did not do for any; then undefined. */
+  nextPiece(slice: Slice): Buffer | undefined;
+  /** It is stored, or given up. */
+  endCheckpoint(): void;
+  /** A piece as it was stored, the owner's to keep; later ones prevail. Those of owners that were registered before are restored. */
+  restorePiece(piece: Buffer): void;
+  /** There are no more pieces. */
+  endRestore?(): void;
   /** Called once per group of commits that became durable. */
   durableUpTo?(position: Position): void;
 }
@@ -71,6 +87,9 @@ export interface Rider {
   committed(): void;
 }
 
+/** Entities that one slice of a checkpoint looks at: far less than 2 ms of work. */
+const sliceEntities = 400;
+
 export class Shard {
   readonly index: number;
   readonly log: ShardLog;
@@ -81,6 +100,10 @@ export class Shard {
   readonly #riders: Rider[] = [];
   /** The checkpoint under way; never rejects. */
   #checkpointing: Promise<void> | undefined;
+  /** What the state owners noted as changed was for a checkpoint that failed. */
+  #hasLostChanges = false;
+  /** At open: the owner whose pieces are being restored. */
+  #restoring = 0;
   #closing = false;
   #epoch = 0 as Epoch;
   /** Start of the commit under construction in log.reservedBuffer, and where its payload begins. */
@@ -118,17 +141,30 @@ export class Shard {
       (checkpoint) => {
         if (checkpoint === undefined) return;
         checkpointPosition = checkpoint.position;
-        this.#restore(checkpoint.data);
+        const heads = storedHeads(checkpoint.data);
+        for (const [i, owner] of this.#owners.entries()) owner.restoreHead(heads[i]!);
       },
-      (buffer, start, lengthBytes, position, epoch) =>
-        this.#apply(buffer, start, lengthBytes, position, epoch, position < checkpointPosition ? 'held' : 'replay'),
+      (buffer, start, lengthBytes, position, epoch) => {
+        if (this.#restoring < this.#owners.length) this.#restoreUpTo(this.#owners.length);
+        this.#apply(buffer, start, lengthBytes, position, epoch, position < checkpointPosition ? 'held' : 'replay');
+      },
+      (section, piece) => {
+        this.#restoreUpTo(section);
+        this.#owners[section]!.restorePiece(piece);
+      },
     );
+    this.#restoreUpTo(this.#owners.length);
     this.#epoch = opened.epoch;
     this.loss = opened.loss;
     for (const listener of this.#durableListeners) listener.durableUpTo!(this.log.durablePosition);
     this.log.onDurable = (durablePosition) => this.#onDurable(durablePosition as Position);
     this.log.onFailed = (error) => this.onFailed(error);
     this.log.onCheckpointDue = () => this.#checkpointIfWanted();
+  }
+
+  /** The owners before this one have all their pieces. */
+  #restoreUpTo(index: number): void {
+    while (this.#restoring < index) this.#owners[this.#restoring++]!.endRestore?.();
   }
 
   /**
@@ -199,6 +235,8 @@ export class Shard {
 
   async close(): Promise<void> {
     this.#closing = true;
+    await this.#checkpointing;
+    if (this.log.wantsClosingCheckpoint) await this.#checkpoint();
     await this.log.close();
   }
 
@@ -230,52 +268,65 @@ export class Shard {
 
   #checkpointIfWanted(): void {
     if (!this.log.wantsCheckpoint || this.#checkpointing !== undefined || this.#closing) return;
-    this.#checkpointing = this.#checkpoint();
+    this.#checkpointing = this.#checkpoint().then(() => {
+      this.#checkpointing = undefined;
+      this.#checkpointIfWanted();
+    });
   }
 
   async #checkpoint(): Promise<void> {
     // What the last commit released comes back behind one more commit only, and there may be no other for long.
     this.log.reserve(0);
     this.log.commit();
-    const checkpoint: Checkpoint = { position: this.log.endPosition, data: this.#snapshot() };
+    const checkpoint: Checkpoint = { position: this.log.endPosition, data: this.#heads() };
+    const isBase =
+      this.#hasLostChanges || this.log.needsBase || this.#owners.some(({ needsBase }) => needsBase === true);
+    for (const owner of this.#owners) owner.beginCheckpoint(isBase);
+    this.#hasLostChanges = true;
     try {
       // The state may rest on commits of other shards, such as the deletion of a log whose messages this one gives back.
       await this.#gate.durableNow();
-      await this.log.writeCheckpoint(checkpoint);
+      let section = 0;
+      await this.log.writeCheckpoint(checkpoint, {
+        isBase,
+        next: (): CheckpointPiece | undefined => {
+          const slice = new Slice(sliceEntities);
+          for (; section < this.#owners.length; section++) {
+            const bytes = this.#owners[section]!.nextPiece(slice);
+            if (bytes !== undefined) return { section, bytes };
+          }
+          return undefined;
+        },
+      });
+      this.#hasLostChanges = false;
     } catch {
       // The log reports its own failure through onFailed; a checkpoint that could not be stored is tried again later.
     } finally {
-      this.#checkpointing = undefined;
+      for (const owner of this.#owners) owner.endCheckpoint();
     }
-    this.#checkpointIfWanted();
   }
 
-  #snapshot(): Buffer {
+  #heads(): Buffer {
     const parts: Buffer[] = [];
     for (const owner of this.#owners) {
-      const data = owner.snapshot();
-      const header = Buffer.alloc(4);
-      header.writeUInt32LE(data.length);
-      parts.push(header, data);
+      const head = owner.head();
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(head.length);
+      parts.push(length, head);
     }
     return Buffer.concat(parts);
   }
-
-  #restore(data: Buffer): void {
-    const parts = snapshotParts(data);
-    for (const [i, owner] of this.#owners.entries()) owner.restore(parts[i]!);
-  }
 }
 
-/** The snapshots of all state owners that are in the data of a checkpoint, in the order of their registration; views of it. */
-export const snapshotParts = (data: Buffer): Buffer[] => {
-  const parts: Buffer[] = [];
+/** The heads of all state owners that are in the data of a checkpoint, in the order of their registration; views of it. */
+export const storedHeads = (data: Buffer): Buffer[] => {
+  const heads: Buffer[] = [];
   for (let at = 0; at < data.length; ) {
     const end = at + 4 + data.readUInt32LE(at);
-    parts.push(data.subarray(at + 4, end));
+    heads.push(data.subarray(at + 4, end));
     at = end;
   }
-  return parts;
+  return heads;
 };
 
 /** What the header of the record at buffer[at…] says. */

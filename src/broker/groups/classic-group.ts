@@ -15,7 +15,6 @@ import type { Random } from '../../core/random.ts';
 import { Deadline } from './deadline.ts';
 import { Generation } from './generation.ts';
 import { GroupMember, joiningMember } from './group-member.ts';
-import type { StoredMembership } from './group-store.ts';
 import {
   type DescribedGroup,
   type GroupError,
@@ -33,6 +32,7 @@ import {
 import { Membership, protocolBytes } from './membership.ts';
 import { PendingJoins } from './pending-joins.ts';
 import { Rebalance } from './rebalance.ts';
+import type { StoredMembership } from './stored-group.ts';
 
 export interface GroupEnvironment {
   /** Its timers are turns of the coordinator. */

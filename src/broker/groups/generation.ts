@@ -4,7 +4,6 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import type { GroupMember } from './group-member.ts';
-import type { StoredMembership } from './group-store.ts';
 import {
   type DescribedGroup,
   type GroupError,
@@ -16,6 +15,7 @@ import {
   type SyncResult,
 } from './group-types.ts';
 import type { Membership } from './membership.ts';
+import type { StoredMembership } from './stored-group.ts';
 
 export class Generation {
   readonly #clock: Clock;

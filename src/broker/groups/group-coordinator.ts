@@ -12,7 +12,7 @@ import { limits } from '../../core/limits.ts';
 import type { Random } from '../../core/random.ts';
 import type { DurableGate } from '../../shard/gate.ts';
 import { ClassicGroup, type GroupEnvironment } from './classic-group.ts';
-import type { CommittedOffset, GroupStore, OffsetChange, StoredGroup } from './group-store.ts';
+import type { GroupStore } from './group-store.ts';
 import {
   type DescribedGroup,
   type GroupError,
@@ -27,6 +27,7 @@ import {
   type SyncResult,
   syncFailure,
 } from './group-types.ts';
+import type { CommittedOffset, OffsetChange, StoredGroup } from './stored-group.ts';
 
 /** What the coordinator needs of the broker. */
 export interface GroupHost {

@@ -1,7 +1,7 @@
 /** One member of a classic group: what it told about itself, and what it waits for. */
 import type { Deadline } from './deadline.ts';
-import type { StoredMember } from './group-store.ts';
 import { type GroupProtocol, type JoinRequest, type JoinResult, noBytes, type SyncResult } from './group-types.ts';
+import type { StoredMember } from './stored-group.ts';
 
 export class GroupMember {
   readonly memberId: string;

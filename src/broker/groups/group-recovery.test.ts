@@ -4,8 +4,11 @@ import { limits } from '../../core/limits.ts';
 import { DurableGate } from '../../shard/gate.ts';
 import { Shard } from '../../shard/shard.ts';
 import type { ShardLog } from '../../shard/shard-log.ts';
+import { Slice } from '../../shard/sweep.ts';
 import { Bench } from './group-bench.ts';
-import { GroupStore, type OffsetChange } from './group-store.ts';
+import { linesOfPiece } from './group-checkpoint.ts';
+import { GroupStore } from './group-store.ts';
+import type { OffsetChange } from './stored-group.ts';
 
 const change = (topicId: string, partition: number, offset: number): OffsetChange => ({
   topicId,
@@ -61,16 +64,78 @@ test('a group that was left is empty after a restart, and its generation goes on
   await bench.close();
 });
 
-test('a snapshot restores memberships and offsets exactly', async () => {
+/** All pieces of a checkpoint, made in slices of so many entities; `between` is called before each slice. */
+const pieces = (store: GroupStore, isBase: boolean, entities = 100, between = (): void => {}): Buffer[] => {
+  const found: Buffer[] = [];
+  store.beginCheckpoint(isBase);
+  for (;;) {
+    between();
+    const piece = store.nextPiece(new Slice(entities));
+    if (piece === undefined) break;
+    found.push(Buffer.from(piece));
+  }
+  store.endCheckpoint();
+  return found;
+};
+
+const restoredFrom = (found: readonly Buffer[]): GroupStore => {
+  const restored = emptyStore();
+  for (const piece of found) restored.restorePiece(piece);
+  return restored;
+};
+
+/** Everything but what is for checkpoints. */
+const contents = ({ groups }: GroupStore): unknown =>
+  [...groups]
+    .map(({ id, membership, offsets }) => ({ id, membership, offsets }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+
+test('a checkpoint restores memberships and offsets exactly', async () => {
   const bench = await Bench.start();
   bench.stable(2, (index) => ({ instanceId: `instance-${index}` }));
   bench.groups.commitOffsets('g', [change('aa', 0, 5), change('aa', 1, 6), change('bb', 0, 7)]);
   bench.groups.commitOffsets('simple', [change('aa', 0, 2 ** 52)]);
   const { groupStore } = bench.broker;
-  const restored = emptyStore();
-  restored.restore(groupStore.snapshot());
-  assert.deepEqual([...restored.groups], [...groupStore.groups]);
-  assert.deepEqual(restored.snapshot(), groupStore.snapshot());
+  assert.deepEqual(contents(restoredFrom(pieces(groupStore, true))), contents(groupStore));
+  await bench.close();
+});
+
+test('what is in a delta is what changed: groups that came, went, went and came, or have other offsets', async () => {
+  const bench = await Bench.start();
+  const { groupStore } = bench.broker;
+  for (const id of ['same', 'more', 'gone', 'again']) groupStore.commitOffsets(id, [change('aa', 0, 1)]);
+  const base = pieces(groupStore, true);
+  groupStore.commitOffsets('new', [change('aa', 0, 2)]);
+  groupStore.commitOffsets('more', [change('aa', 1, 2)]);
+  for (const id of ['gone', 'again']) groupStore.removeGroup(id);
+  groupStore.commitOffsets('again', [change('bb', 0, 2)]);
+  const delta = pieces(groupStore, false);
+  assert.ok(!delta.some((piece) => piece.includes('"same"')));
+  assert.deepEqual(contents(restoredFrom([...base, ...delta])), contents(groupStore));
+  assert.deepEqual(pieces(groupStore, false), []);
+  await bench.close();
+});
+
+test('what changes between two slices is in the next checkpoint, and no slice looks at more than it may', async () => {
+  const bench = await Bench.start();
+  const { groupStore } = bench.broker;
+  const offsets = Array.from({ length: 500 }, (_, partition) => change('aa', partition, 1));
+  for (let i = 0; i < 40; i++) groupStore.commitOffsets(`group-${i}`, i % 10 === 0 ? offsets : [change('aa', 0, 1)]);
+  const before = structuredClone(contents(groupStore));
+  let step = 0;
+  const base = pieces(groupStore, true, 10, () => {
+    const id = `group-${(step * 7) % 40}`;
+    if (step % 3 === 0) groupStore.removeGroup(id);
+    else groupStore.commitOffsets(id, [change('aa', 3, step)]);
+    groupStore.commitOffsets(`later-${step++}`, [change('aa', 0, 1)]);
+  });
+  assert.ok(step > 10, 'there were slices');
+  // A line with offsets is not cut.
+  const most = Math.max(...base.map((piece) => [...linesOfPiece(piece)].length));
+  assert.ok(most <= 11, `${most} lines`);
+  assert.deepEqual(contents(restoredFrom(base)), before);
+  const delta = pieces(groupStore, false, 10);
+  assert.deepEqual(contents(restoredFrom([...base, ...delta])), contents(groupStore));
   await bench.close();
 });
 

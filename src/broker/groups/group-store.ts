@@ -9,74 +9,24 @@
 import { BrokerError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import { type RecordType, recordType, type Shard, type StateOwner } from '../../shard/shard.ts';
-import type { GroupProtocol } from './group-types.ts';
+import type { Slice } from '../../shard/sweep.ts';
+import { GroupCheckpoint, linesOfPiece, type SweptGroup } from './group-checkpoint.ts';
+import {
+  type CommittedOffset,
+  type OffsetChange,
+  type PlainMembership,
+  type PlainOffset,
+  plainMembership,
+  plainOffset,
+  readMembership,
+  type StoredGroup,
+  type StoredMembership,
+} from './stored-group.ts';
 
-export interface StoredMember {
-  readonly memberId: string;
-  readonly instanceId: string | null;
-  readonly clientId: string;
-  readonly clientHost: string;
-  readonly sessionTimeoutMs: number;
-  readonly rebalanceTimeoutMs: number;
-  /** Best first. */
-  readonly protocols: readonly GroupProtocol[];
-  readonly assignment: Buffer;
-}
-
-export interface StoredMembership {
-  readonly generation: number;
-  readonly protocolType: string;
-  readonly protocolName: string | null;
-  readonly leader: string | null;
-  /** When it came about, by the broker's clock. */
-  readonly sinceMs: number;
-  readonly members: readonly StoredMember[];
-}
-
-export interface CommittedOffset {
-  readonly offset: number;
-  /** -1: not told. */
-  readonly leaderEpoch: number;
-  readonly metadata: string;
-  readonly committedMs: number;
-  /** When the committer wants it forgotten; -1: by the broker's rule. */
-  readonly expiresMs: number;
-}
-
-export interface OffsetChange extends CommittedOffset {
-  readonly topicId: string;
-  readonly partition: number;
-}
-
-export interface StoredGroup {
-  readonly id: string;
-  /** Undefined if the group never had members. */
-  readonly membership: StoredMembership | undefined;
-  /** By topic id (hexadecimal), then by partition. */
-  readonly offsets: ReadonlyMap<string, ReadonlyMap<number, CommittedOffset>>;
-}
-
-interface MutableGroup extends StoredGroup {
+interface MutableGroup extends SweptGroup {
   membership: StoredMembership | undefined;
   readonly offsets: Map<string, Map<number, CommittedOffset>>;
 }
-
-interface PlainMember extends Omit<StoredMember, 'protocols' | 'assignment'> {
-  readonly protocols: readonly (readonly [name: string, metadata: string])[];
-  readonly assignment: string;
-}
-interface PlainMembership extends Omit<StoredMembership, 'members'> {
-  readonly members: readonly PlainMember[];
-}
-type PlainOffset = readonly [
-  topicId: string,
-  partition: number,
-  offset: number,
-  leaderEpoch: number,
-  metadata: string,
-  committedMs: number,
-  expiresMs: number,
-];
 
 /** Record of type groupMetadata, version 1. Without membership the group is removed with its offsets. */
 interface GroupRecord {
@@ -96,6 +46,7 @@ export class GroupStore implements StateOwner {
   readonly wantsHeld = false;
   readonly #shard: Shard;
   readonly #groups = new Map<string, MutableGroup>();
+  readonly #checkpoint = new GroupCheckpoint(this.#groups);
 
   constructor(shard: Shard) {
     this.#shard = shard;
@@ -140,21 +91,35 @@ export class GroupStore implements StateOwner {
     else this.#applyOffsets(record as OffsetRecord);
   }
 
-  snapshot(): Buffer {
-    const groups = [...this.#groups.values()].map(({ id, membership, offsets }) => ({
-      group: id,
-      membership: membership === undefined ? null : plainMembership(membership),
-      set: [...offsets].flatMap(([topicId, partitions]) =>
-        [...partitions].map(([partition, committed]) => plainOffset(topicId, partition, committed)),
-      ),
-    }));
-    return Buffer.from(JSON.stringify(groups));
+  head(): Buffer {
+    return Buffer.alloc(0);
   }
 
-  restore(snapshot: Buffer): void {
-    for (const { group, membership, set } of JSON.parse(snapshot.toString()) as (GroupRecord & OffsetRecord)[]) {
-      this.#groupFor(group).membership = membership === null ? undefined : readMembership(membership);
-      this.#applyOffsets({ group, set: set ?? [] });
+  restoreHead(): void {}
+
+  beginCheckpoint(isBase: boolean): void {
+    this.#checkpoint.begin(isBase);
+  }
+
+  nextPiece(slice: Slice): Buffer | undefined {
+    return this.#checkpoint.nextPiece(slice);
+  }
+
+  endCheckpoint(): void {
+    this.#checkpoint.end();
+  }
+
+  restorePiece(piece: Buffer): void {
+    for (const line of linesOfPiece(piece)) {
+      if (!('set' in line)) {
+        this.#groups.delete(line.group);
+        continue;
+      }
+      if ('membership' in line) {
+        const membership = line.membership === null ? undefined : readMembership(line.membership);
+        this.#groups.set(line.group, { id: line.group, membership, offsets: new Map(), changedIn: 0, savedIn: 0 });
+      }
+      setOffsets(this.#groups.get(line.group)!.offsets, line.set);
     }
   }
 
@@ -162,30 +127,35 @@ export class GroupStore implements StateOwner {
     this.#shard.commitRecord(type, 1, Buffer.from(JSON.stringify(record)));
   }
 
+  /** The group, which is about to change. */
   #groupFor(id: string): MutableGroup {
     let group = this.#groups.get(id);
     if (group === undefined) {
-      group = { id, membership: undefined, offsets: new Map() };
+      group = { id, membership: undefined, offsets: new Map(), changedIn: 0, savedIn: 0 };
       this.#groups.set(id, group);
+      this.#checkpoint.created(group);
+    } else {
+      this.#checkpoint.changing(group);
     }
     return group;
   }
 
   #applyGroup({ group, membership }: GroupRecord): void {
-    if (membership === null) this.#groups.delete(group);
+    if (membership === null) this.#remove(group);
     else this.#groupFor(group).membership = readMembership(membership);
+  }
+
+  #remove(id: string): void {
+    const group = this.#groups.get(id);
+    if (group === undefined) return;
+    this.#checkpoint.changing(group);
+    this.#groups.delete(id);
+    this.#checkpoint.removed(group);
   }
 
   #applyOffsets({ group, set = [], remove = [] }: OffsetRecord): void {
     const { offsets } = this.#groupFor(group);
-    for (const [topicId, partition, offset, leaderEpoch, metadata, committedMs, expiresMs] of set) {
-      let partitions = offsets.get(topicId);
-      if (partitions === undefined) {
-        partitions = new Map();
-        offsets.set(topicId, partitions);
-      }
-      partitions.set(partition, { offset, leaderEpoch, metadata, committedMs, expiresMs });
-    }
+    setOffsets(offsets, set);
     for (const [topicId, partition] of remove) {
       const partitions = offsets.get(topicId);
       partitions?.delete(partition);
@@ -194,25 +164,13 @@ export class GroupStore implements StateOwner {
   }
 }
 
-const plainOffset = (topicId: string, partition: number, committed: CommittedOffset): PlainOffset => {
-  const { offset, leaderEpoch, metadata, committedMs, expiresMs } = committed;
-  return [topicId, partition, offset, leaderEpoch, metadata, committedMs, expiresMs];
+const setOffsets = (offsets: MutableGroup['offsets'], set: readonly PlainOffset[]): void => {
+  for (const [topicId, partition, offset, leaderEpoch, metadata, committedMs, expiresMs] of set) {
+    let partitions = offsets.get(topicId);
+    if (partitions === undefined) {
+      partitions = new Map();
+      offsets.set(topicId, partitions);
+    }
+    partitions.set(partition, { offset, leaderEpoch, metadata, committedMs, expiresMs });
+  }
 };
-
-const plainMembership = (membership: StoredMembership): PlainMembership => ({
-  ...membership,
-  members: membership.members.map((member) => ({
-    ...member,
-    protocols: member.protocols.map(({ name, metadata }) => [name, metadata.toString('base64')] as const),
-    assignment: member.assignment.toString('base64'),
-  })),
-});
-
-const readMembership = (plain: PlainMembership): StoredMembership => ({
-  ...plain,
-  members: plain.members.map((member) => ({
-    ...member,
-    protocols: member.protocols.map(([name, metadata]) => ({ name, metadata: Buffer.from(metadata, 'base64') })),
-    assignment: Buffer.from(member.assignment, 'base64'),
-  })),
-});

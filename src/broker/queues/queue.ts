@@ -23,6 +23,8 @@ export class Queue {
   /** The queue as others see it: a topic of one partition; or the topic that it subscribes. */
   readonly topic: Topic;
   deleted = false;
+  /** See CatalogCheckpoint. */
+  savedIn = 0;
 
   constructor(options: {
     vhost: string;

@@ -24,6 +24,8 @@ export interface Binding {
   readonly destination: Destination;
   readonly key: string;
   readonly arguments: ArgumentTable;
+  /** See CatalogCheckpoint. */
+  savedIn?: number;
 }
 
 /** Bindings with the same identity are one binding. */
@@ -38,6 +40,8 @@ export const bindingId = ({ destination, key, arguments: args }: Binding): strin
 export class Exchange {
   readonly name: string;
   readonly properties: ExchangeProperties;
+  /** See CatalogCheckpoint. */
+  savedIn = 0;
   readonly #bindings = new Map<string, Binding>();
   /** Built from the bindings when next needed. */
   #byKey: Map<string, Binding[]> | undefined;

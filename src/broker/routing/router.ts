@@ -1,7 +1,7 @@
 /** From exchange and routing key to queues and topics, over bindings between exchanges and alternate exchanges. */
-import type { VhostState } from '../catalog.ts';
 import type { Queue } from '../queues/queue.ts';
 import type { Topic } from '../topic.ts';
+import type { VhostState } from '../vhost-state.ts';
 import type { ArgumentTable } from './headers-match.ts';
 
 export interface Route {

@@ -94,7 +94,8 @@ export class KafkaServer implements ConnectionHost {
     const timeout = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, kafkaLimits.closeTimeoutMs);
     });
-    await Promise.race([this.#servicesOfNow().broker.gate.durableNow(), timeout]);
+    const durable = this.#servicesOfNow().broker.gate.durableNow();
+    await Promise.race([durable.catch(() => {}), timeout]);
     clearTimeout(timer);
   }
 

@@ -3,7 +3,7 @@
  * rebalance, and committed offsets.
  */
 import type { Broker } from '../../broker/broker.ts';
-import type { OffsetChange, StoredGroup } from '../../broker/groups/group-store.ts';
+import type { OffsetChange, StoredGroup } from '../../broker/groups/stored-group.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { AdminRequest, GroupDescription, GroupSummary } from './admin-protocol.ts';
 import { requireTopic } from './catalog-operations.ts';

@@ -54,6 +54,10 @@ const storedMessages = async (): Promise<Storage> => {
     await broker.gate.durableNow();
     await new Promise((resolve) => setImmediate(resolve));
   }
+  for (const start = log.endPosition; log.endPosition - start < log.limitBytes / 3; ) {
+    publish(broker, work, 'x'.repeat(2 * kib));
+    await broker.gate.durableNow();
+  }
   publish(broker, work, 'the last one');
   broker.ack(broker.vhost('/')!.queue('work')!.subscription.parts[0]!, 0);
   broker.flushAcks();
@@ -238,6 +242,12 @@ test('a damaged checkpoint, and files that are missing', async () => {
   assert.deepEqual(damages(lines)[0], [checkpoints[0]!.file, 8]);
   assert.equal(ofKind(lines, 'checkpoint')[0]!.isNewest, true, 'the one before it is used');
   await flip(storage, base(checkpoints[0]!.file!), 60);
+
+  const [part] = (checkpoints[0]!.parts as string[]).slice(-1);
+  assert.ok(!(checkpoints[1]!.parts as string[]).includes(part!));
+  await flip(storage, part!, 40);
+  assert.deepEqual(damages(await dump(storage))[0], [`shard-0/${part}`, 24]);
+  await flip(storage, part!, 40);
 
   const whole = await dump(storage);
   const [walFile] = ofKind(whole, 'wal-end').filter(({ use }) => use === 'log');

@@ -3,11 +3,11 @@ import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BrokerError } from '../../core/errors.ts';
 import { readFoldRecord } from '../../log/folded-segments.ts';
-import { segmentsOfSnapshot } from '../../log/log-store.ts';
+import { segmentsOfHead } from '../../log/log-store.ts';
 import type { CheckpointItem, FrameItem } from '../../shard/local/inspect-items.ts';
 import { inspectLog } from '../../shard/local/inspect-log.ts';
 import { parseSegmentFileName, segmentFileName } from '../../shard/local/segment-file.ts';
-import { recordType, snapshotParts } from '../../shard/shard.ts';
+import { recordType, storedHeads } from '../../shard/shard.ts';
 import { DiskStorage } from '../../storage/disk-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { type Description, descriptionName, readDescription, requireFormat } from '../data-directory.ts';
@@ -151,7 +151,7 @@ class NamedSegments {
   ofCheckpoint({ data, position }: CheckpointItem): readonly number[] {
     this.#checkpointPosition = position;
     // The logs are the first state of a shard.
-    const ids = segmentsOfSnapshot(snapshotParts(data)[0]!);
+    const ids = segmentsOfHead(storedHeads(data)[0]!);
     for (const id of ids) this.ids.add(id);
     return ids;
   }

@@ -1,7 +1,8 @@
 /**
  * Checkpoint files: the shard's fold of everything before a position, and the table of the log files that are still
  * wanted with it. The table is needed because files in the middle of the log are reclaimed while older ones stay: it
- * says where the chain of frames begins in each, and where it ends in all but the last.
+ * says where the chain of frames begins in each, and where it ends in all but the last. The larger part of the state is in
+ * part files (checkpoint-part.ts), which it names.
  *
  * Written as `.tmp`, synced, renamed, directory synced; little-endian:
  *
@@ -12,26 +13,31 @@
  *     24  u64      position
  *     32  u32      count of files
  *     36  u32      length of the data
- *     40  per stretch of frames: u64 file sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it,
+ *     40  u32      count of parts
+ *     44  u32      0
+ *     48  per stretch of frames: u64 file sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it,
  *         u32 end offset, u32 start offset
+ *         per part, oldest first: u64 number, u32 count of sections, u32 0, u64 offset where each ends
  *         data
  *
  * A file has one stretch of frames, or several if the damage between them was accepted.
  *
  * The checkpoint before the newest is kept: if the newest is damaged and no file was reclaimed for it, the older one and
- * a longer replay give the same state.
+ * a longer replay give the same state, unless the damage is in a part that both name.
  */
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import type { Checkpoint } from '../shard-log.ts';
+import { type CheckpointPart, firstPartFault, partName } from './checkpoint-part.ts';
 import { writeAll } from './prepare-file.ts';
 import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
 
-const formatVersion = 1;
+const formatVersion = 2;
 const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x50, formatVersion, 0]);
-const headerBytes = 40;
+const headerBytes = 48;
 const entryBytes = 32;
+const partHeadBytes = 16;
 const namePattern = /^checkpoint-(\d{12})$/;
 
 /** A stretch of frames of one file. */
@@ -65,6 +71,8 @@ export interface StoredCheckpoint extends Checkpoint {
   readonly salt: number;
   /** In order of sequence and start offset. */
   readonly files: readonly FileEntry[];
+  /** A base and the deltas after it, in order. */
+  readonly parts: readonly CheckpointPart[];
 }
 
 export const checkpointName = (number: number): string => `checkpoint-${String(number).padStart(12, '0')}`;
@@ -75,7 +83,9 @@ export const checkpointNumber = (name: string): number | undefined => {
 };
 
 const encode = (checkpoint: StoredCheckpoint): Buffer => {
-  const dataStart = headerBytes + checkpoint.files.length * entryBytes;
+  const partsStart = headerBytes + checkpoint.files.length * entryBytes;
+  const partBytes = ({ sectionEnds }: CheckpointPart): number => partHeadBytes + 8 * sectionEnds.length;
+  const dataStart = checkpoint.parts.reduce((end, part) => end + partBytes(part), partsStart);
   const bytes = Buffer.alloc(dataStart + checkpoint.data.length);
   magic.copy(bytes);
   bytes.writeUInt32LE(checkpoint.salt, 12);
@@ -83,6 +93,7 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
   bytes.writeBigUInt64LE(BigInt(checkpoint.position), 24);
   bytes.writeUInt32LE(checkpoint.files.length, 32);
   bytes.writeUInt32LE(checkpoint.data.length, 36);
+  bytes.writeUInt32LE(checkpoint.parts.length, 40);
   let at = headerBytes;
   for (const { sequence, startOffset, chainStart, endOffset } of checkpoint.files) {
     bytes.writeBigUInt64LE(BigInt(sequence), at);
@@ -93,6 +104,12 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
     bytes.writeUInt32LE(startOffset, at + 28);
     at += entryBytes;
   }
+  for (const { number, sectionEnds } of checkpoint.parts) {
+    bytes.writeBigUInt64LE(BigInt(number), at);
+    bytes.writeUInt32LE(sectionEnds.length, at + 8);
+    at += partHeadBytes;
+    for (const end of sectionEnds) at = bytes.writeBigUInt64LE(BigInt(end), at);
+  }
   checkpoint.data.copy(bytes, dataStart);
   bytes.writeUInt32LE(crc32c(bytes, 12, bytes.length), 8);
   return bytes;
@@ -101,18 +118,22 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
 /** Why a file is no checkpoint that can be used: what is wrong, and from which byte on. */
 export interface CheckpointFault {
   readonly kind: 'damaged' | 'unsupported';
+  /** The checkpoint, or one of its parts. */
+  readonly file: string;
   readonly offset: number;
   readonly what: string;
 }
 
 const faultOf = (bytes: Buffer, number: number): CheckpointFault | undefined => {
-  const damaged = (offset: number, what: string): CheckpointFault => ({ kind: 'damaged', offset, what });
+  const file = checkpointName(number);
+  const damaged = (offset: number, what: string): CheckpointFault => ({ kind: 'damaged', file, offset, what });
   if (bytes.length < headerBytes) return damaged(bytes.length, `it has ${bytes.length} bytes`);
   if (!bytes.subarray(0, 6).equals(magic.subarray(0, 6))) return damaged(0, 'it does not begin as a checkpoint');
   if (crc32c(bytes, 12, bytes.length) !== bytes.readUInt32LE(8)) return damaged(8, 'the checksum does not hold');
   const version = bytes.readUInt16LE(6);
   if (version !== formatVersion) {
-    return { kind: 'unsupported', offset: 6, what: `it has format ${version}; this version reads ${formatVersion}` };
+    const what = `it has format ${version}; this version reads ${formatVersion}`;
+    return { kind: 'unsupported', file, offset: 6, what };
   }
   const stored = Number(bytes.readBigUInt64LE(16));
   return stored === number ? undefined : damaged(16, `it is checkpoint ${stored}`);
@@ -120,8 +141,11 @@ const faultOf = (bytes: Buffer, number: number): CheckpointFault | undefined => 
 
 const decode = (bytes: Buffer): StoredCheckpoint => {
   const fileCount = bytes.readUInt32LE(32);
+  const partCount = bytes.readUInt32LE(40);
   const files: FileEntry[] = [];
-  for (let index = 0, at = headerBytes; index < fileCount; index++, at += entryBytes) {
+  const parts: CheckpointPart[] = [];
+  let at = headerBytes;
+  for (; files.length < fileCount; at += entryBytes) {
     files.push({
       sequence: Number(bytes.readBigUInt64LE(at)),
       chainStart: {
@@ -133,16 +157,28 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
       startOffset: bytes.readUInt32LE(at + 28),
     });
   }
+  while (parts.length < partCount) {
+    const number = Number(bytes.readBigUInt64LE(at));
+    const sectionEnds: number[] = [];
+    const sectionCount = bytes.readUInt32LE(at + 8);
+    at += partHeadBytes;
+    for (; sectionEnds.length < sectionCount; at += 8) sectionEnds.push(Number(bytes.readBigUInt64LE(at)));
+    parts.push({ number, sectionEnds });
+  }
   return {
     salt: bytes.readUInt32LE(12),
     number: Number(bytes.readBigUInt64LE(16)),
     position: Number(bytes.readBigUInt64LE(24)) as Position,
     files,
-    data: bytes.subarray(headerBytes + fileCount * entryBytes),
+    parts,
+    data: bytes.subarray(at),
   };
 };
 
-/** Reads a checkpoint, or tells what is wrong with it. Rejects with the error of the system if it cannot be read. */
+/**
+ * Reads a checkpoint and checks its parts, or tells what is wrong with it. Rejects with the error of the system if it cannot be
+ * read.
+ */
 export const inspectCheckpoint = async (
   storage: Storage,
   number: number,
@@ -152,10 +188,24 @@ export const inspectCheckpoint = async (
     const bytes = Buffer.allocUnsafeSlow(await file.sizeBytes());
     const readBytes = await file.read(bytes, 0, bytes.length, 0);
     const found = bytes.subarray(0, readBytes);
-    return faultOf(found, number) ?? decode(found);
+    const fault = faultOf(found, number);
+    if (fault !== undefined) return fault;
+    const checkpoint = decode(found);
+    return (await partsFault(storage, checkpoint)) ?? checkpoint;
   } finally {
     await file.close();
   }
+};
+
+const partsFault = async (
+  storage: Storage,
+  { parts, salt }: StoredCheckpoint,
+): Promise<CheckpointFault | undefined> => {
+  for (const part of parts) {
+    const fault = await firstPartFault(storage, part, salt);
+    if (fault !== undefined) return { kind: 'damaged', file: partName(part.number), ...fault };
+  }
+  return undefined;
 };
 
 /** Stores a checkpoint; it counts when this resolves. After an error it may be there or not. */

@@ -24,6 +24,8 @@ export interface CheckpointItem {
   readonly position: Position;
   /** Sequences of the log files that belong to it. */
   readonly walFiles: readonly number[];
+  /** Files of its parts, oldest first; all are whole. */
+  readonly parts: readonly string[];
   readonly data: Buffer;
   /** The broker would continue from this one. */
   readonly isNewest: boolean;
@@ -103,6 +105,13 @@ export interface SegmentEndItem {
   readonly goodPages: number | undefined;
 }
 
+export interface CheckpointPartItem {
+  readonly kind: 'checkpoint-part';
+  readonly file: string;
+  /** A checkpoint that is whole names it; else the next checkpoint removes it. */
+  readonly isNamed: boolean;
+}
+
 /** A file that the next start removes, or that is none of the shard's. */
 export interface OtherItem {
   readonly kind: 'unfinished' | 'unknown';
@@ -111,7 +120,12 @@ export interface OtherItem {
 
 export type WalInspectionItem = WalItem | FrameItem | LostItem | WalEndItem | DamageItem | UnsupportedItem;
 export type SegmentInspectionItem = SegmentItem | SegmentEndItem | DamageItem | UnsupportedItem;
-export type InspectionItem = CheckpointItem | OtherItem | WalInspectionItem | SegmentInspectionItem;
+export type InspectionItem =
+  | CheckpointItem
+  | CheckpointPartItem
+  | OtherItem
+  | WalInspectionItem
+  | SegmentInspectionItem;
 
 export const damage = (file: string, offset: number, what: string): DamageItem => ({
   kind: 'damage',

@@ -1,7 +1,7 @@
 /**
  * The local write-ahead log: ShardLog over the files of one directory. This file joins the parts, each of which owns one
  * kind of state: group-writer.ts (open frame, order of writes), arena.ts (memory), wal-files.ts (files in use, prepared,
- * reclaimed), recovery.ts (what was found at open), checkpoint-file.ts, loaded-windows.ts;
+ * reclaimed), recovery.ts (what was found at open), checkpoint-store.ts, loaded-windows.ts;
  * and segment-files.ts, what folds have moved out of the log.
  *
  * Opening writes a frame without commits that carries the new epoch. It is durable before open() resolves, so no two
@@ -18,21 +18,26 @@ import type { Storage } from '../../storage/storage.ts';
 import type {
   AdoptedSegment,
   Checkpoint,
+  CheckpointPieces,
   Chunk,
   Durability,
   LogStretch,
+  OpenProgress,
   ReplayCommit,
+  RestorePiece,
   SegmentWriter,
   ShardLog,
   ShardLogOpened,
 } from '../shard-log.ts';
-import { removeCheckpoints, type StoredCheckpoint, storeCheckpoint, tableOf } from './checkpoint-file.ts';
+import { tableOf } from './checkpoint-file.ts';
+import { CheckpointStore } from './checkpoint-store.ts';
 import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import { operatingError } from './operating-error.ts';
 import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
+import { ReplayProgress } from './replay-progress.ts';
 import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalFiles } from './wal-files.ts';
@@ -40,6 +45,7 @@ import {
   checkpointEveryFiles,
   checkpointReserveBytes,
   checkpointRetryMs,
+  closingCheckpointShare,
   type WalLimits,
   walLimits,
 } from './wal-limits.ts';
@@ -69,14 +75,9 @@ export class LocalLog implements ShardLog {
   readonly #writer: GroupWriter;
   readonly #windows: LoadedWindows;
   readonly #segments: SegmentFiles;
+  readonly #checkpoints: CheckpointStore;
   #state: State = 'new';
   #salt = 0;
-  /** Of all checkpoint files ever written, the highest number. */
-  #lastNumber = 0;
-  /** The newest checkpoint known to be good. */
-  #goodNumber: number | undefined;
-  #checkpointPosition = 0;
-  #checkpointBytes = 0;
   #checkpointing: Promise<void> | undefined;
   /** After a failed checkpoint, until another one is wanted. */
   #checkpointRetry: { cancel(): void } | undefined;
@@ -89,6 +90,7 @@ export class LocalLog implements ShardLog {
   onFailed: (error: Error) => void = () => {};
   onRoomChanged: (hasRoom: boolean) => void = () => {};
   onCheckpointDue: () => void = () => {};
+  onProgress: (progress: OpenProgress) => void = () => {};
 
   constructor(options: LocalLogOptions) {
     this.#storage = options.storage;
@@ -125,15 +127,21 @@ export class LocalLog implements ShardLog {
     });
     this.#windows = new LoadedWindows();
     this.#segments = new SegmentFiles({ storage: options.storage, readAheadBytes: this.#limits.readAheadBytes });
+    this.#checkpoints = new CheckpointStore({
+      storage: options.storage,
+      makeRoom: () => this.#files.sacrificeUpcoming(),
+    });
   }
 
   async open(
     onCheckpoint: (checkpoint: Checkpoint | undefined) => void,
     replay: ReplayCommit,
+    onPiece: RestorePiece = () => {},
   ): Promise<ShardLogOpened> {
     if (this.#state !== 'new') throw new Error('a log is opened once');
     this.#state = 'opening';
     try {
+      const progress = new ReplayProgress(this.#limits.walFileBytes);
       const recovery = new Recovery({
         storage: this.#storage,
         walFileBytes: this.#limits.walFileBytes,
@@ -142,9 +150,13 @@ export class LocalLog implements ShardLog {
         random: this.#random,
         onLoss: this.#onLoss,
         onFile: (file) => this.#files.adopt(file),
-        onCheckpoint,
+        onCheckpoint: async (checkpoint) => {
+          onCheckpoint(checkpoint);
+          if (checkpoint !== undefined) await this.#checkpoints.restore(checkpoint, onPiece, this.onProgress);
+        },
         replay: (buffer, start, lengthBytes, position, epoch) => {
           this.#replayPosition = position + lengthBytes;
+          progress.replaying(position, this.usedBytes, this.onProgress);
           replay(buffer, start, lengthBytes, position, epoch);
         },
       });
@@ -152,10 +164,7 @@ export class LocalLog implements ShardLog {
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
       this.#salt = found.salt;
-      this.#lastNumber = found.lastCheckpointNumber;
-      this.#goodNumber = found.checkpoint?.number;
-      this.#checkpointPosition = found.checkpoint?.position ?? this.#limits.walFileBytes;
-      this.#checkpointBytes = found.checkpoint?.data.length ?? 0;
+      this.#checkpoints.start(found.salt, found.lastCheckpointNumber, found.checkpoint);
       const epoch = (found.chain.epoch + 1) as Epoch;
       this.#writer.start(found.endOffset, found.chain, found.salt);
       this.#files.start(found);
@@ -349,19 +358,33 @@ export class LocalLog implements ShardLog {
     if (this.#state !== 'open' || this.#checkpointing !== undefined || this.#checkpointRetry !== undefined)
       return false;
     const { endPosition, durableFileSequence } = this.#writer;
-    if (endPosition - this.#checkpointPosition >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
+    if (this.#unfoldedBytes >= checkpointEveryFiles * this.#limits.walFileBytes) return true;
     if (this.#hasLoss) return true;
     const nextPosition = endPosition + 1;
     const freedBytes =
       this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.#segments.reclaimableBytes(nextPosition);
     if (freedBytes === 0) return false;
-    return freedBytes >= this.#checkpointBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
+    return freedBytes >= this.#checkpoints.nextBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
   }
 
-  async writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
+  /** Bytes that the next open would replay. */
+  get #unfoldedBytes(): number {
+    return this.#writer.endPosition - (this.#checkpoints.position ?? this.#limits.walFileBytes);
+  }
+
+  get needsBase(): boolean {
+    return this.#checkpoints.needsBase;
+  }
+
+  get wantsClosingCheckpoint(): boolean {
+    if (this.#state !== 'open') return false;
+    return this.wantsCheckpoint || this.#unfoldedBytes >= closingCheckpointShare * this.#limits.walFileBytes;
+  }
+
+  async writeCheckpoint(checkpoint: Checkpoint, pieces?: CheckpointPieces): Promise<void> {
     if (this.#checkpointing !== undefined) throw new Error('a checkpoint is being written');
     if (checkpoint.position > this.#writer.endPosition) throw new RangeError('checkpoint beyond the end of the log');
-    this.#checkpointing = this.#writeCheckpoint(checkpoint);
+    this.#checkpointing = this.#writeCheckpoint(checkpoint, pieces);
     try {
       await this.#checkpointing;
     } catch (error) {
@@ -380,37 +403,24 @@ export class LocalLog implements ShardLog {
     });
   }
 
-  async #writeCheckpoint({ position, data }: Checkpoint): Promise<void> {
-    await this.#writer.whenDurable(position);
-    await this.#writer.syncWritten();
-    const { durableFileSequence } = this.#writer;
-    const reclaimed = this.#files.reclaimable(position, durableFileSequence);
-    const reclaimedSegments = this.#segments.reclaimable(position);
-    const files = [...this.#files.files()]
-      .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
-      .flatMap((file) => tableOf(file, file.sequence === durableFileSequence));
-    const number = ++this.#lastNumber;
-    await this.#store({ number, salt: this.#salt, position, data, files });
-    const kept = new Set([number, this.#goodNumber]);
-    this.#goodNumber = number;
-    this.#checkpointPosition = position;
-    this.#checkpointBytes = data.length;
+  async #writeCheckpoint(checkpoint: Checkpoint, pieces: CheckpointPieces | undefined): Promise<void> {
+    const { position } = checkpoint;
+    let reclaimed: Set<WalFile> = new Set();
+    let reclaimedSegments: readonly number[] = [];
+    await this.#checkpoints.write(checkpoint, pieces, async () => {
+      await this.#writer.whenDurable(position);
+      await this.#writer.syncWritten();
+      const { durableFileSequence } = this.#writer;
+      reclaimed = this.#files.reclaimable(position, durableFileSequence);
+      reclaimedSegments = this.#segments.reclaimable(position);
+      return [...this.#files.files()]
+        .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
+        .flatMap((file) => tableOf(file, file.sequence === durableFileSequence));
+    });
     this.#hasLoss = false;
     await this.#files.reclaim(reclaimed);
     await this.#segments.reclaim(reclaimedSegments);
     if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
-    await removeCheckpoints(this.#storage, kept);
-  }
-
-  /** On a full disk a prepared file gives its space to the checkpoint, which is what frees more. */
-  async #store(checkpoint: StoredCheckpoint): Promise<void> {
-    try {
-      await storeCheckpoint(this.#storage, checkpoint);
-    } catch (error) {
-      const isFull = (error as { code?: string }).code === 'ENOSPC';
-      if (!isFull || !(await this.#files.sacrificeUpcoming())) throw error;
-      await storeCheckpoint(this.#storage, checkpoint);
-    }
   }
 
   async close(): Promise<void> {

@@ -24,15 +24,15 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
 import type { Random } from '../../core/random.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
-import type { Checkpoint, ReplayCommit } from '../shard-log.ts';
+import type { ReplayCommit } from '../shard-log.ts';
 import {
-  checkpointName,
   checkpointNumber,
   type FileEntry,
   firstEntry,
   inspectCheckpoint,
   type StoredCheckpoint,
 } from './checkpoint-file.ts';
+import { partNumber } from './checkpoint-part.ts';
 import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
@@ -52,7 +52,7 @@ export interface RecoveryOptions {
   readonly onLoss: ((what: string) => void) | undefined;
   /** A file that is in use, before anything in it is replayed; in order of sequence. */
   readonly onFile: (file: WalFile) => void;
-  readonly onCheckpoint: (checkpoint: Checkpoint | undefined) => void;
+  readonly onCheckpoint: (checkpoint: StoredCheckpoint | undefined) => Promise<void>;
   readonly replay: ReplayCommit;
 }
 
@@ -65,7 +65,7 @@ export interface Recovered {
   /** Names of files that hold nothing wanted. */
   readonly reclaimed: readonly string[];
   readonly checkpoint: StoredCheckpoint | undefined;
-  /** No checkpoint file has a higher number, damaged or not. */
+  /** No checkpoint file or part has a higher number, damaged or not. */
   readonly lastCheckpointNumber: number;
   /** Something is lost: a checkpoint must follow. */
   readonly hasLoss: boolean;
@@ -134,7 +134,7 @@ export class Recovery {
     const entries = checkpoint?.files ?? [firstEntry];
     const files = this.#files.takeAll(entries);
     for (const file of files.values()) this.#options.onFile(file);
-    this.#options.onCheckpoint(checkpoint);
+    await this.#options.onCheckpoint(checkpoint);
     let active = files.get(entries.at(-1)!.sequence)!;
     let endOffset = 0;
     for (const entry of entries) endOffset = await this.#followTable(files.get(entry.sequence)!, entry);
@@ -187,7 +187,7 @@ export class Recovery {
     const sequences = names.map((name) => walFileSequence(name) ?? 0);
     const active = new WalFile(Math.max(Math.floor(nextPosition / walFileBytes), ...sequences) + 1);
     onFile(active);
-    onCheckpoint(checkpoint);
+    await onCheckpoint(checkpoint);
     for (const entry of entries) await this.#followStretch(files.get(entry.sequence)!, entry);
     await this.#makeDurable();
     const rest = await this.#files.sortRest(active);
@@ -198,18 +198,21 @@ export class Recovery {
   async #loadCheckpoint(names: string[]): Promise<{ checkpoint: StoredCheckpoint | undefined; lastNumber: number }> {
     const numbers = names.map(checkpointNumber).filter((number) => number !== undefined);
     numbers.sort((a, b) => b - a);
+    const lastNumber = names.reduce((last, name) => Math.max(last, partNumber(name) ?? 0), numbers[0] ?? 0);
+    let damage = '';
     for (const number of numbers) {
       const found = await inspectCheckpoint(this.#options.storage, number);
-      if (!('what' in found)) return { checkpoint: found, lastNumber: numbers[0]! };
-      const message = `${checkpointName(number)}: ${found.what}`;
+      if (!('what' in found)) return { checkpoint: found, lastNumber };
+      const message = `${found.file} at ${found.offset}: ${found.what}`;
       if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);
+      damage ||= message;
       this.#options.onLoss?.(`${message}; an older one or none is used`);
     }
     const isStartLost = numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence));
     if (isStartLost && !this.#acceptsDamage) {
-      throw corrupt(`no checkpoint is readable, and the log's first file is gone`);
+      throw corrupt(`no checkpoint is readable, and the log's first file is gone (${damage})`);
     }
-    return { checkpoint: undefined, lastNumber: numbers[0] ?? 0 };
+    return { checkpoint: undefined, lastNumber };
   }
 
   /** True if no frame was ever written: the log is new, or its first start did not get so far. */
@@ -229,7 +232,7 @@ export class Recovery {
 
   async #fresh(lastCheckpointNumber: number): Promise<Recovered> {
     this.#options.onFile(new WalFile(firstEntry.sequence));
-    this.#options.onCheckpoint(undefined);
+    await this.#options.onCheckpoint(undefined);
     await this.#files.discardHeadless();
     return {
       salt: Number.parseInt(this.#options.random.hex(4), 16),

@@ -21,6 +21,10 @@ export const spareFilesMax = 2;
 export const loadedBytesMax = 16 * 1024 * 1024;
 /** A checkpoint is wanted after so many files' worth of commits, even if it frees nothing. */
 export const checkpointEveryFiles = 4;
+/** Checkpoints with only what changed that may follow one with everything: as many parts are read at open. */
+export const checkpointDeltasMax = 8;
+/** A checkpoint before close is made for so much to replay: the part of a file. */
+export const closingCheckpointShare = 1 / 32;
 /** After a failed checkpoint. */
 export const checkpointRetryMs = 1_000;
 /** Of the disk, what is left to checkpoints when nothing else may grow: files of the log and segments are not begun in it. */

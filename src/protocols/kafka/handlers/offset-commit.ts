@@ -1,6 +1,7 @@
 /** OffsetCommit by members of a group, and by consumers that assign themselves. */
-import type { OffsetChange } from '../../../broker/groups/group-store.ts';
+
 import type { GroupError } from '../../../broker/groups/group-types.ts';
+import type { OffsetChange } from '../../../broker/groups/stored-group.ts';
 import type { Topic } from '../../../broker/topic.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type { OffsetCommitRequest, OffsetCommitResponseInput } from '../generated/offset-commit.ts';

@@ -1,5 +1,5 @@
 /** OffsetFetch: of one group up to version 7, of several from 8 on, by topic id from 10 on. No offset is ever unstable. */
-import type { CommittedOffset } from '../../../broker/groups/group-store.ts';
+import type { CommittedOffset } from '../../../broker/groups/stored-group.ts';
 import type { Topic } from '../../../broker/topic.ts';
 import { ZERO_UUID } from '../../../wire/cursor.ts';
 import { ErrorCode } from '../error-codes.ts';

@@ -1,0 +1,158 @@
+/**
+ * The checkpoints of one log: writes them, each with a part of its own if there is something to put into it, and removes those
+ * that are not needed any more. The newest and the one before it are kept, with the parts that they name.
+ */
+import type { Storage } from '../../storage/storage.ts';
+import type { Checkpoint, CheckpointPieces, OpenProgress, RestorePiece } from '../shard-log.ts';
+import {
+  checkpointName,
+  checkpointNumber,
+  type FileEntry,
+  type StoredCheckpoint,
+  storeCheckpoint,
+} from './checkpoint-file.ts';
+import {
+  type CheckpointPart,
+  createPart,
+  type PartWriter,
+  partBytes,
+  partName,
+  partNumber,
+  readSection,
+} from './checkpoint-part.ts';
+import { checkpointDeltasMax } from './wal-limits.ts';
+
+/** The base may be smaller than the deltas after it as long as all of them are small. */
+const smallBytes = 64 * 1024;
+
+export interface CheckpointStoreOptions {
+  readonly storage: Storage;
+  /** The disk is full: frees space; false if nothing could be done. */
+  readonly makeRoom: () => Promise<boolean>;
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export class CheckpointStore {
+  readonly #options: CheckpointStoreOptions;
+  #salt = 0;
+  /** No checkpoint or part, whole or not, has a higher number. */
+  #lastNumber = 0;
+  /** The newest checkpoint known to be good. */
+  #newest: StoredCheckpoint | undefined;
+
+  constructor(options: CheckpointStoreOptions) {
+    this.#options = options;
+  }
+
+  start(salt: number, lastNumber: number, newest: StoredCheckpoint | undefined): void {
+    this.#salt = salt;
+    this.#lastNumber = lastNumber;
+    this.#newest = newest;
+  }
+
+  /** Everything before it is in the newest checkpoint; undefined if there is none. */
+  get position(): number | undefined {
+    return this.#newest?.position;
+  }
+
+  get needsBase(): boolean {
+    if (this.#newest === undefined) return true;
+    const { parts } = this.#newest;
+    if (parts.length > checkpointDeltasMax) return true;
+    const [base = 0, ...deltas] = parts.map(partBytes);
+    return deltas.reduce((sum, bytes) => sum + bytes, 0) > Math.max(base, smallBytes);
+  }
+
+  /** About what the next checkpoint will write: as much as the last one of its kind. */
+  get nextBytes(): number {
+    if (this.#newest === undefined) return 0;
+    const { parts, data } = this.#newest;
+    const part = this.needsBase ? parts[0] : parts.slice(1).at(-1);
+    return data.length + (part === undefined ? 0 : partBytes(part));
+  }
+
+  /** Hands over the pieces of a checkpoint. @throws BrokerError 'corrupt' */
+  async restore(
+    { parts }: StoredCheckpoint,
+    onPiece: RestorePiece,
+    onProgress: (progress: OpenProgress) => void,
+  ): Promise<void> {
+    const wholeBytes = parts.reduce((sum, part) => sum + partBytes(part), 0);
+    const sectionCount = Math.max(0, ...parts.map(({ sectionEnds }) => sectionEnds.length));
+    let doneBytes = 0;
+    for (let section = 0; section < sectionCount; section++) {
+      for (const part of parts) {
+        await readSection(this.#options.storage, part, section, (bytes) => {
+          onPiece(section, bytes);
+          doneBytes += bytes.length;
+          onProgress({ what: 'checkpoint', doneBytes, wholeBytes });
+        });
+      }
+    }
+  }
+
+  /**
+   * Stores a checkpoint; it counts when this resolves.
+   * @param filesThen once all pieces are written: waits for what the checkpoint rests on and gives the table of log files
+   */
+  async write(
+    { position, data }: Checkpoint,
+    pieces: CheckpointPieces | undefined,
+    filesThen: () => Promise<readonly FileEntry[]>,
+  ): Promise<void> {
+    const before = this.#newest;
+    const number = ++this.#lastNumber;
+    const isBase = pieces?.isBase ?? true;
+    if (!isBase && this.needsBase) throw new Error('this checkpoint must be a base');
+    const part = pieces === undefined ? undefined : await this.#writePart(number, pieces);
+    const parts = [...(isBase ? [] : before!.parts), ...(part === undefined ? [] : [part])];
+    const stored = { number, salt: this.#salt, position, data, parts, files: await filesThen() };
+    await this.#withRoom(() => storeCheckpoint(this.#options.storage, stored));
+    this.#newest = stored;
+    await this.#removeAllBut(before === undefined ? [stored] : [before, stored]);
+  }
+
+  /** Undefined if there are no pieces. */
+  async #writePart(number: number, pieces: CheckpointPieces): Promise<CheckpointPart | undefined> {
+    let writer: PartWriter | undefined;
+    try {
+      for (let piece = pieces.next(); piece !== undefined; piece = pieces.next()) {
+        const { section, bytes } = piece;
+        if (bytes.length > 0) {
+          writer ??= await this.#withRoom(() => createPart(this.#options.storage, number, this.#salt));
+          await this.#withRoom(() => writer!.append(section, bytes));
+        }
+        await nextTurn();
+      }
+      return writer === undefined ? undefined : await this.#withRoom(() => writer!.sync(number));
+    } finally {
+      await writer?.close();
+    }
+  }
+
+  /** On a full disk what is prepared for later gives its space to the checkpoint, which is what frees more. */
+  async #withRoom<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      const isFull = (error as { code?: string }).code === 'ENOSPC';
+      if (!isFull || !(await this.#options.makeRoom())) throw error;
+      return await work();
+    }
+  }
+
+  /** Leftovers take space but do no harm, so errors do not matter here. */
+  async #removeAllBut(kept: readonly StoredCheckpoint[]): Promise<void> {
+    const names = new Set(
+      kept.flatMap(({ number, parts }) => [checkpointName(number), ...parts.map((part) => partName(part.number))]),
+    );
+    try {
+      for (const name of await this.#options.storage.list()) {
+        if (names.has(name)) continue;
+        if (checkpointNumber(name) !== undefined || partNumber(name) !== undefined)
+          await this.#options.storage.remove(name);
+      }
+    } catch {}
+  }
+}

@@ -1,0 +1,94 @@
+/** Pieces of a checkpoint as their owners write and read them: numbers, little-endian, and texts. */
+
+/** A piece is handed over when it has so many bytes, or when its slice is over. */
+export const pieceBytes = 64 * 1024;
+
+const initialBytes = 4 * 1024;
+
+/** Grows as needed. What take() hands out stays as it is until the next take(), whatever is written meanwhile. */
+export class PieceWriter {
+  #buffer = Buffer.allocUnsafeSlow(initialBytes);
+  #other = Buffer.allocUnsafeSlow(initialBytes);
+  #sizeBytes = 0;
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  u32(value: number): void {
+    const at = this.#reserve(4);
+    this.#buffer.writeUInt32LE(value, at);
+  }
+
+  f64(value: number): void {
+    const at = this.#reserve(8);
+    this.#buffer.writeDoubleLE(value, at);
+  }
+
+  /** UTF-8. */
+  text(value: string): void {
+    const at = this.#reserve(Buffer.byteLength(value));
+    this.#buffer.write(value, at);
+  }
+
+  bytes(value: Buffer): void {
+    const at = this.#reserve(value.length);
+    value.copy(this.#buffer, at);
+  }
+
+  /** Puts a number in a place that was written before. */
+  setU32(at: number, value: number): void {
+    this.#buffer.writeUInt32LE(value, at);
+  }
+
+  take(): Buffer {
+    const taken = this.#buffer.subarray(0, this.#sizeBytes);
+    [this.#buffer, this.#other] = [this.#other, this.#buffer];
+    this.#sizeBytes = 0;
+    return taken;
+  }
+
+  /** Forgets what was written, and gives the memory back. */
+  clear(): void {
+    this.#buffer = Buffer.allocUnsafeSlow(initialBytes);
+    this.#other = Buffer.allocUnsafeSlow(initialBytes);
+    this.#sizeBytes = 0;
+  }
+
+  #reserve(lengthBytes: number): number {
+    const at = this.#sizeBytes;
+    this.#sizeBytes += lengthBytes;
+    if (this.#sizeBytes > this.#buffer.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(this.#sizeBytes, this.#buffer.length * 2));
+      this.#buffer.copy(grown, 0, 0, at);
+      this.#buffer = grown;
+    }
+    return at;
+  }
+}
+
+export class PieceReader {
+  readonly #buffer: Buffer;
+  at: number;
+
+  constructor(buffer: Buffer, at: number) {
+    this.#buffer = buffer;
+    this.at = at;
+  }
+
+  get isAtEnd(): boolean {
+    return this.at >= this.#buffer.length;
+  }
+
+  u32(): number {
+    const value = this.#buffer.readUInt32LE(this.at);
+    this.at += 4;
+    return value;
+  }
+
+  f64(): number {
+    const value = this.#buffer.readDoubleLE(this.at);
+    this.at += 8;
+    return value;
+  }
+}
