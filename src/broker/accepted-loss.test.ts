@@ -1,4 +1,5 @@
 // What is lost with damage that was accepted is told, and what built on it goes on.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Log } from '../log/log.ts';
@@ -6,6 +7,7 @@ import { Producers } from '../log/producers.ts';
 import type { FrameItem } from '../shard/local/inspect-items.ts';
 import { inspectLog } from '../shard/local/inspect-log.ts';
 import { segmentFooterBytes } from '../shard/local/segment-file.ts';
+import { PieceReader, PieceWriter } from '../shard/piece.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { type Files, makeFiles, messageCount, messageOf, readFiles, recordCount, writeFiles } from './damaged-files.ts';
 import { collect, declare, open, publish } from './folding-stand.ts';
