@@ -155,13 +155,13 @@ const lastFrame = async (files: Files): Promise<FrameItem> => {
   return last!;
 };
 
-/** Several places, and files that are gone. */
+/** Several places, and files that are gone; not the last one, of which nobody can know without a checkpoint. */
 const spoilMuch = (files: Files, proof: FrameItem, random: () => number): Files => {
   let spoiled = files;
   for (let count = 1 + Math.floor(random() * 4); count > 0; count--) {
     const name = pick([...spoiled.keys()], random);
     const bytes = spoiled.get(name)!;
-    if (random() < 0.25) spoiled = new Map([...spoiled].filter(([each]) => each !== name));
+    if (random() < 0.25 && name !== proof.file) spoiled = new Map([...spoiled].filter(([each]) => each !== name));
     else spoiled = spoil(spoiled, name, Math.floor(random() * bytes.length), Math.floor(random() * 9000));
   }
   const { file, offset, lengthBytes } = proof;
@@ -222,4 +222,14 @@ test('so it is with damage in several places, with files that are gone, and when
     if (gone > 0 && damage.length === 0) assert.ok(refused, `${gone} messages are gone: ${losses}`);
   });
   t.diagnostic(`${crashes} crashes`);
+});
+
+test('a damaged checkpoint still says how far the log went', async () => {
+  const files = await makeFiles();
+  const names = [...files.keys()];
+  const checkpoint = names.filter((name) => /^checkpoint-\d+$/.test(name)).at(-1)!;
+  const { file } = await lastFrame(files);
+  const spoiled = new Map([...spoil(files, checkpoint, 8, 1)].filter(([name]) => name !== file));
+  assert.ok(await isRefused(spoiled));
+  await acceptAndReopen(await writeFiles(spoiled));
 });

@@ -122,18 +122,27 @@ export interface CheckpointFault {
   readonly file: string;
   readonly offset: number;
   readonly what: string;
+  /** What it says that its position is, which may be wrong; Infinity if it says nothing. */
+  readonly position: number;
 }
 
 const faultOf = (bytes: Buffer, number: number): CheckpointFault | undefined => {
   const file = checkpointName(number);
-  const damaged = (offset: number, what: string): CheckpointFault => ({ kind: 'damaged', file, offset, what });
+  const position = bytes.length < headerBytes ? Number.POSITIVE_INFINITY : Number(bytes.readBigUInt64LE(24));
+  const damaged = (offset: number, what: string): CheckpointFault => ({
+    kind: 'damaged',
+    file,
+    offset,
+    what,
+    position,
+  });
   if (bytes.length < headerBytes) return damaged(bytes.length, `it has ${bytes.length} bytes`);
   if (!bytes.subarray(0, 6).equals(magic.subarray(0, 6))) return damaged(0, 'it does not begin as a checkpoint');
   if (crc32c(bytes, 12, bytes.length) !== bytes.readUInt32LE(8)) return damaged(8, 'the checksum does not hold');
   const version = bytes.readUInt16LE(6);
   if (version !== formatVersion) {
     const what = `it has format ${version}; this version reads ${formatVersion}`;
-    return { kind: 'unsupported', file, offset: 6, what };
+    return { kind: 'unsupported', file, offset: 6, what, position };
   }
   const stored = Number(bytes.readBigUInt64LE(16));
   return stored === number ? undefined : damaged(16, `it is checkpoint ${stored}`);
@@ -199,11 +208,11 @@ export const inspectCheckpoint = async (
 
 const partsFault = async (
   storage: Storage,
-  { parts, salt }: StoredCheckpoint,
+  { parts, salt, position }: StoredCheckpoint,
 ): Promise<CheckpointFault | undefined> => {
   for (const part of parts) {
     const fault = await firstPartFault(storage, part, salt);
-    if (fault !== undefined) return { kind: 'damaged', file: partName(part.number), ...fault };
+    if (fault !== undefined) return { kind: 'damaged', file: partName(part.number), position, ...fault };
   }
   return undefined;
 };

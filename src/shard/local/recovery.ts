@@ -89,6 +89,8 @@ export class Recovery {
   readonly #scanner: FrameScanner;
   readonly #files: RecoveryFiles;
   #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
+  /** Where checkpoints that are damaged say that they stand; 0 without any. */
+  #unreadPosition = 0;
   /** The highest durableThrough seen. */
   #durableThrough = 0;
   /** Frames beyond #durableThrough, by sequence: all that is needed to find the tail again. */
@@ -166,7 +168,13 @@ export class Recovery {
   /** What can be used of the log, wherever it is damaged. */
   async #salvage(checkpoint: StoredCheckpoint | undefined): Promise<Salvaged> {
     const { walFileBytes, onLoss } = this.#options;
-    const salvaged = await salvage({ files: this.#files.handles(), salt: this.#salt, walFileBytes, checkpoint });
+    const salvaged = await salvage({
+      files: this.#files.handles(),
+      salt: this.#salt,
+      walFileBytes,
+      checkpoint,
+      unreadPosition: this.#unreadPosition,
+    });
     for (const { sequence } of salvaged.entries) {
       if (await this.#files.repairHeader(sequence))
         onLoss?.(`${walFileName(sequence)}: only the header, which is written again`);
@@ -206,6 +214,7 @@ export class Recovery {
       const message = `${found.file} at ${found.offset}: ${found.what}`;
       if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);
       damage ||= message;
+      this.#unreadPosition = Math.max(this.#unreadPosition, found.position);
       this.#options.onLoss?.(`${message}; an older one or none is used`);
     }
     const isStartLost = numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence));
@@ -328,6 +337,11 @@ export class Recovery {
     const damage = `${file.name} is damaged at offset ${alignFrame(endOffset)}`;
     const endPosition = file.sequence * this.#options.walFileBytes + alignFrame(endOffset);
     if (checkpoint !== undefined && checkpoint.position > endPosition) throw corrupt(`${damage}, before a checkpoint`);
+    if (Number.isFinite(this.#unreadPosition) && this.#unreadPosition > endPosition) {
+      throw corrupt(
+        `${damage}, or a newer checkpoint is: it says that the log goes on to position ${this.#unreadPosition}`,
+      );
+    }
     if (await this.#provesDurable(file.handle!, alignFrame(endOffset))) {
       throw corrupt(`${damage}: a later frame says that it was on disk`);
     }

@@ -58,7 +58,11 @@ test('what a later epoch has written over does not come back, though a frame in 
     [1, await first.file(storage, 1)],
     [2, await second.file(storage, 2)],
   ]);
-  const { entries, losses, chain: end2 } = await salvage({ files, salt, walFileBytes, checkpoint: undefined });
+  const {
+    entries,
+    losses,
+    chain: end2,
+  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0 });
   assert.deepEqual(
     entries.map(({ sequence, startOffset, chainStart: { frameSequence } }) => [sequence, startOffset, frameSequence]),
     [
@@ -82,7 +86,7 @@ test('frames behind a gap count only if something says that what is missing had 
     const behind = writer.offset;
     writer.write(chain, 2, durableThrough);
     const files = new Map([[1, await writer.file(storage, 1)]]);
-    const { entries, losses } = await salvage({ files, salt, walFileBytes, checkpoint: undefined });
+    const { entries, losses } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0 });
     assert.deepEqual(
       losses.map(({ what }) => what),
       durableThrough === 5 ? [] : [`wal-000000000001 from byte ${end} to byte ${behind}: 1 groups of commits`],

@@ -27,6 +27,8 @@ export interface SalvageOptions {
   readonly salt: number;
   readonly walFileBytes: number;
   readonly checkpoint: StoredCheckpoint | undefined;
+  /** Where newer checkpoints that are damaged say that they stand: the log went as far. 0 without any. */
+  readonly unreadPosition: number;
 }
 
 export interface Salvaged {
@@ -198,10 +200,13 @@ class Salvage {
     this.#endOffset = offset;
   }
 
-  /** True if the log ends too early: before the checkpoint, or with a file that is gone. */
+  /** True if the log ends too early: before the checkpoint or a newer one that is damaged, or with a file that is gone. */
   #noteLostEnd(): boolean {
-    const isFileGone = !this.#options.files.has(this.#endFile);
-    if (alignFrame(this.#endPosition) >= this.#checkpointPosition && !isFileGone) return false;
+    const { files, unreadPosition } = this.#options;
+    const isFileGone = !files.has(this.#endFile);
+    const isUnreadWrong = unreadPosition > 0 && unreadPosition < this.#checkpointPosition;
+    const endMin = isUnreadWrong ? Number.POSITIVE_INFINITY : Math.max(this.#checkpointPosition, unreadPosition);
+    if (alignFrame(this.#endPosition) >= endMin && !isFileGone) return false;
     const what = `${walFileName(this.#endFile)} from byte ${alignFrame(this.#endOffset)} on${isFileGone ? ', a file that is missing' : ''}`;
     this.#losses.push({ what: `${what}: the end of the log, an unknown number of groups of commits` });
     this.#lostBytes += this.#options.walFileBytes;
