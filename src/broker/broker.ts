@@ -51,6 +51,8 @@ export interface BrokerOptions {
   readonly walBytesMax?: number;
   /** Other bounds of the write-ahead logs than the process's own; tests make files so small that they roll. */
   readonly walLimits?: Partial<WalLimits>;
+  /** Entities that one slice of a checkpoint looks at, if not as many as is good; tests make it so small that there are slices. */
+  readonly sliceEntities?: number;
   readonly clock?: Clock;
   readonly random?: Random;
   /** How the heads' stored messages are read by other heads. */
@@ -137,7 +139,7 @@ export class Broker {
         limits: { walBytesMax, ...options.walLimits },
         onLoss: options.onLoss && ((what) => options.onLoss?.(`shard-${index}/${what}`)),
       });
-      const shard = new Shard(index, log, this.gate);
+      const shard = new Shard(index, log, this.gate, options.sliceEntities);
       const store = new LogStore(shard);
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();

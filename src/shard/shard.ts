@@ -87,13 +87,14 @@ export interface Rider {
   committed(): void;
 }
 
-/** Entities that one slice of a checkpoint looks at: far less than 2 ms of work. */
-const sliceEntities = 400;
+/** Entities that one slice of a checkpoint looks at: less than 2 ms of work. */
+const sliceEntitiesMax = 400;
 
 export class Shard {
   readonly index: number;
   readonly log: ShardLog;
   readonly #gate: DurableGate;
+  readonly #sliceEntities: number;
   readonly #owners: StateOwner[] = [];
   readonly #ownerOfType: (StateOwner | undefined)[] = [];
   readonly #durableListeners: StateOwner[] = [];
@@ -114,10 +115,12 @@ export class Shard {
   loss: LogLoss | undefined;
   onFailed: (error: Error) => void = () => {};
 
-  constructor(index: number, log: ShardLog, gate: DurableGate) {
+  /** @param sliceEntities that one slice of a checkpoint looks at; tests make it so small that there are slices */
+  constructor(index: number, log: ShardLog, gate: DurableGate, sliceEntities: number = sliceEntitiesMax) {
     this.index = index;
     this.log = log;
     this.#gate = gate;
+    this.#sliceEntities = sliceEntities;
   }
 
   get epoch(): Epoch {
@@ -290,7 +293,7 @@ export class Shard {
       await this.log.writeCheckpoint(checkpoint, {
         isBase,
         next: (): CheckpointPiece | undefined => {
-          const slice = new Slice(sliceEntities);
+          const slice = new Slice(this.#sliceEntities);
           for (; section < this.#owners.length; section++) {
             const bytes = this.#owners[section]!.nextPiece(slice);
             if (bytes !== undefined) return { section, bytes };

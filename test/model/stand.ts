@@ -61,6 +61,7 @@ export class Stand {
       durability: 'sync',
       shardCount: this.shardCount,
       walLimits: smallLimits(this.#walFileBytes),
+      sliceEntities: 1,
       forms: [plainForm],
       onFailed: (error) => {
         throw error;

@@ -62,6 +62,9 @@ export interface LocalLogOptions {
   readonly onLoss?: ((what: string) => void) | undefined;
 }
 
+/** About what the smallest file takes of a disk. */
+const diskBlockBytes = 4096;
+
 type State = 'new' | 'opening' | 'open' | 'closing' | 'failed' | 'closed';
 
 export class LocalLog implements ShardLog {
@@ -364,7 +367,11 @@ export class LocalLog implements ShardLog {
     const freedBytes =
       this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.#segments.reclaimableBytes(nextPosition);
     if (freedBytes === 0) return false;
-    return freedBytes >= this.#checkpoints.nextBytes || this.usedBytes * 2 > this.limitBytes || !this.hasRoom;
+    return (
+      freedBytes + diskBlockBytes >= this.#checkpoints.nextBytes ||
+      this.usedBytes * 2 > this.limitBytes ||
+      !this.hasRoom
+    );
   }
 
   /** Bytes that the next open would replay. */

@@ -60,9 +60,6 @@ interface Segment {
   isReclaimed: boolean;
 }
 
-/** The least that a file takes of a disk. */
-const diskBlockBytes = 4096;
-
 export class SegmentFiles {
   readonly #storage: Storage;
   readonly #slotCount: number;
@@ -301,7 +298,7 @@ export class SegmentFiles {
 
   /** Bytes on disk of these. */
   reclaimableBytes(position: number): number {
-    return this.#reclaimable(position).reduce((bytes, { sizeBytes }) => bytes + Math.max(sizeBytes, diskBlockBytes), 0);
+    return this.#reclaimable(position).reduce((bytes, { sizeBytes }) => bytes + sizeBytes, 0);
   }
 
   #reclaimable(position: number): Segment[] {
