@@ -11,6 +11,7 @@ import type { Log } from '../log/log.ts';
 import { LogStore } from '../log/log-store.ts';
 import { DurableGate } from '../shard/gate.ts';
 import { LocalLog } from '../shard/local/local-log.ts';
+import type { BackupFile } from '../shard/local/log-backup.ts';
 import type { WalLimits } from '../shard/local/wal-limits.ts';
 import { Shard } from '../shard/shard.ts';
 import type { Durability } from '../shard/shard-log.ts';
@@ -76,6 +77,12 @@ export interface BrokerOptions {
   readonly onDamaged?: (damage: Damage) => void;
 }
 
+/** What is to be copied for a backup: for each shard, its files. Until release() they stay as they are. */
+export interface BrokerBackup {
+  readonly shards: readonly (readonly BackupFile[])[];
+  release(): Promise<void>;
+}
+
 export interface CreateTopicOptions {
   readonly vhost: string;
   readonly name: string;
@@ -96,6 +103,7 @@ export class Broker {
   /** How stored messages of each form are read. */
   readonly forms: ReadonlyMap<number, MessageForm>;
   readonly #shards: Shard[] = [];
+  readonly #logs: LocalLog[] = [];
   readonly #stores: LogStore[] = [];
   readonly #builders: BlockBuilder[] = [];
   readonly #folders: Folder[] = [];
@@ -139,6 +147,7 @@ export class Broker {
         limits: { walBytesMax, ...options.walLimits },
         onLoss: options.onLoss && ((what) => options.onLoss?.(`shard-${index}/${what}`)),
       });
+      this.#logs.push(log);
       const shard = new Shard(index, log, this.gate, options.sliceEntities);
       const store = new LogStore(shard);
       shard.onFailed = (error) => this.#fail(error);
@@ -343,6 +352,22 @@ export class Broker {
       this.#catalog.commit([{ op: 'producer-ids', next: this.#nextProducerId + producerIdPortion }]);
     }
     return this.#nextProducerId++;
+  }
+
+  /** All that was committed and settled until now, in all shards, when it is durable. */
+  async beginBackup(): Promise<BrokerBackup> {
+    this.flushAcks();
+    const backups = this.#logs.map((log) => log.beginBackup());
+    const release = async (): Promise<void> => {
+      for (const backup of backups) await backup.release();
+    };
+    try {
+      await this.gate.durableNow();
+      return { shards: await Promise.all(backups.map((backup) => backup.files())), release };
+    } catch (error) {
+      await release();
+      throw error;
+    }
   }
 
   /** Resolves when all that was committed is durable. */

@@ -96,6 +96,8 @@ const main = async (): Promise<void> => {
     addClientCommands(program);
     const { addInspectCommands } = await import('./cli/inspect-commands.ts');
     addInspectCommands(program);
+    const { addBackupCommands } = await import('./cli/backup-commands.ts');
+    addBackupCommands(program);
   }
   await program.parseAsync();
 };

@@ -13,6 +13,7 @@ import type {
   AdminError,
   AdminReply,
   AdminRequest,
+  BackupResult,
   ConsumeControl,
   ConsumeRequest,
   ProduceLine,
@@ -98,6 +99,7 @@ export class AdminEndpoint {
   async #begin(request: AdminRequest, socket: Socket): Promise<Session | undefined> {
     if (request.op === 'produce') return this.#produce(request, socket);
     if (request.op === 'consume') return this.#consume(request, socket);
+    if (request.op === 'backup') return this.#backup(socket);
     let reply: AdminReply;
     try {
       reply = { result: await this.#answer(request) };
@@ -108,7 +110,7 @@ export class AdminEndpoint {
     return undefined;
   }
 
-  async #answer(request: Exclude<AdminRequest, { op: 'produce' | 'consume' }>): Promise<unknown> {
+  async #answer(request: Exclude<AdminRequest, { op: 'produce' | 'consume' | 'backup' }>): Promise<unknown> {
     if (request.op === 'status') return this.#status();
     const broker = this.#requireBroker();
     const result = this.#operate(broker, request);
@@ -117,7 +119,10 @@ export class AdminEndpoint {
     return result ?? {};
   }
 
-  #operate(broker: Broker, request: Exclude<AdminRequest, { op: 'produce' | 'consume' | 'status' }>): unknown {
+  #operate(
+    broker: Broker,
+    request: Exclude<AdminRequest, { op: 'produce' | 'consume' | 'backup' | 'status' }>,
+  ): unknown {
     switch (request.op) {
       case 'topic-list':
         return listTopics(broker);
@@ -175,6 +180,25 @@ export class AdminEndpoint {
         if (result !== undefined) writeJsonLine(socket, { result } satisfies AdminReply);
       },
       close: () => {},
+    };
+  }
+
+  async #backup(socket: Socket): Promise<Session> {
+    const { shards, release } = await this.#requireBroker().beginBackup();
+    let isReleased = false;
+    const end = (): Promise<void> => {
+      if (isReleased) return Promise.resolve();
+      isReleased = true;
+      return release();
+    };
+    writeJsonLine(socket, { result: { shards } satisfies BackupResult } satisfies AdminReply);
+    return {
+      line: async () => {
+        // The copy is complete, and what it was made of was there to its end.
+        writeJsonLine(socket, { result: {} } satisfies AdminReply);
+        await end();
+      },
+      close: () => void end().catch((error: unknown) => this.#options.logger.debug({ err: error }, 'after a backup')),
     };
   }
 

@@ -2,6 +2,8 @@
  * What a command-line client and the broker say to each other over the socket in the data directory: one JSON document a
  * line. The first line is a request. It is answered by one line, except that
  * - `produce` is followed by lines with records and a last line {"end":true}, then answered;
+ * - `backup` is answered by what is to be copied, which stays as it is until the client has said {"end":true}, which is answered
+ *   once more, or is gone;
  * - `consume` is answered by lines with records, then by {"end":true}. The client may say {"ack":N} (so many of the records
  *   are dealt with) and {"stop":true}, which is answered by {"end":true} when all acks are durable.
  */
@@ -9,6 +11,7 @@ import type { SettingValue } from '../setting.ts';
 
 export type AdminRequest =
   | { readonly op: 'status' }
+  | { readonly op: 'backup' }
   | { readonly op: 'topic-list' | 'queue-list' | 'group-list' }
   | { readonly op: 'topic-describe' | 'queue-describe' | 'group-describe'; readonly name: string }
   | {
@@ -70,6 +73,11 @@ export interface AdminError {
 
 export type AdminReply = { readonly result: unknown } | { readonly error: AdminError };
 export type ConsumeReply = { readonly record: AdminRecord } | { readonly end: true } | { readonly error: AdminError };
+
+export interface BackupResult {
+  /** For each shard, its files and how much of each is wanted, in bytes. */
+  readonly shards: readonly (readonly { readonly name: string; readonly sizeBytes: number }[])[];
+}
 
 export interface StatusResult {
   readonly version: string;

@@ -19,11 +19,17 @@ export class AdminClient {
 
   /** @throws ConfigError when no broker runs there */
   static async connect(dataDirectory: string): Promise<AdminClient> {
-    const socket = await connectToOwner(dataDirectory);
-    if (socket !== undefined) return new AdminClient(socket);
+    const client = await AdminClient.connectIfRunning(dataDirectory);
+    if (client !== undefined) return client;
     throw new ConfigError(
       `no broker runs on the data directory ${dataDirectory}; --data names another, 'rosettamq serve' starts one`,
     );
+  }
+
+  /** Undefined when no broker runs there. */
+  static async connectIfRunning(dataDirectory: string): Promise<AdminClient | undefined> {
+    const socket = await connectToOwner(dataDirectory);
+    return socket && new AdminClient(socket);
   }
 
   /** @throws BrokerError of the broker's answer */

@@ -41,7 +41,7 @@ export async function* dumpDirectory(options: DumpOptions): AsyncGenerator<DumpL
   });
   if (description !== undefined) requireFormat(path, description);
   else if (found.length === 0) throw new ConfigError(`${path} is no data directory: there is no ${descriptionName}`);
-  const lock = await holdDirectory(path);
+  const lock = await holdDirectory(path, 'dump');
   try {
     const totals = new Totals();
     for await (const line of allLines(path, { options, found, description })) {

@@ -7,11 +7,11 @@ import { connectToOwner, type DirectoryLock, lockDirectory } from '../lock.ts';
 const readOnlyCodes: readonly (string | undefined)[] = ['EROFS', 'EACCES', 'EPERM'];
 
 /**
- * Takes the lock; where nothing can be written, only makes sure that nobody has it.
+ * Takes the lock, in the name of a command; where nothing can be written, only makes sure that nobody has it.
  * @throws BrokerError 'locked' when a broker has the directory
  */
-export const holdDirectory = async (path: string): Promise<DirectoryLock> => {
-  const message = `rosettamq dump reads it, process ${process.pid} on ${hostname()}`;
+export const holdDirectory = async (path: string, command: string): Promise<DirectoryLock> => {
+  const message = `rosettamq ${command} reads it, process ${process.pid} on ${hostname()}`;
   try {
     return await lockDirectory(path, (socket) => {
       socket.on('data', () => writeJsonLine(socket, { error: { kind: 'locked', message } }));

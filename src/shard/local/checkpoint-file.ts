@@ -30,6 +30,7 @@ import type { Storage } from '../../storage/storage.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import type { Checkpoint } from '../shard-log.ts';
 import { type CheckpointPart, firstPartFault, partName } from './checkpoint-part.ts';
+import type { BackupFile } from './log-backup.ts';
 import { writeAll } from './prepare-file.ts';
 import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
 
@@ -233,12 +234,20 @@ export const storeCheckpoint = async (storage: Storage, checkpoint: StoredCheckp
   await storage.syncDirectory();
 };
 
-/** Removes all checkpoints but these. Leftovers take space but do no harm, so errors do not matter here. */
-export const removeCheckpoints = async (storage: Storage, kept: ReadonlySet<number | undefined>): Promise<void> => {
-  try {
-    for (const name of await storage.list()) {
-      const number = checkpointNumber(name);
-      if (number !== undefined && !kept.has(number)) await storage.remove(checkpointName(number));
+/** All files of a checkpoint, with their sizes in bytes. */
+export const checkpointFiles = async (
+  storage: Storage,
+  { number, parts }: StoredCheckpoint,
+): Promise<readonly BackupFile[]> => {
+  const names = [...parts.map((part) => partName(part.number)), checkpointName(number)];
+  const files: BackupFile[] = [];
+  for (const name of names) {
+    const file = await storage.open(name, { create: false, durable: false });
+    try {
+      files.push({ name, sizeBytes: await file.sizeBytes() });
+    } finally {
+      await file.close();
     }
-  } catch {}
+  }
+  return files;
 };

@@ -40,6 +40,8 @@ export class CheckpointStore {
   #lastNumber = 0;
   /** The newest checkpoint known to be good. */
   #newest: StoredCheckpoint | undefined;
+  /** While there are any, no file is removed. */
+  #keeperCount = 0;
 
   constructor(options: CheckpointStoreOptions) {
     this.#options = options;
@@ -49,6 +51,16 @@ export class CheckpointStore {
     this.#salt = salt;
     this.#lastNumber = lastNumber;
     this.#newest = newest;
+  }
+
+  /** The newest checkpoint. Until letGo() no file of any checkpoint is removed. */
+  keep(): StoredCheckpoint | undefined {
+    this.#keeperCount++;
+    return this.#newest;
+  }
+
+  letGo(): void {
+    this.#keeperCount--;
   }
 
   /** Everything before it is in the newest checkpoint; undefined if there is none. */
@@ -144,6 +156,7 @@ export class CheckpointStore {
 
   /** Leftovers take space but do no harm, so errors do not matter here. */
   async #removeAllBut(kept: readonly StoredCheckpoint[]): Promise<void> {
+    if (this.#keeperCount > 0) return;
     const names = new Set(
       kept.flatMap(({ number, parts }) => [checkpointName(number), ...parts.map((part) => partName(part.number))]),
     );

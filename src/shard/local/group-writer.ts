@@ -125,6 +125,14 @@ export class GroupWriter {
     this.#reservedBytes = -1;
   }
 
+  /** Ends the open frame, so that none has commits of before and of after. Returns where the log ends, and in which file. */
+  cut(): { readonly file: WalFile; readonly endOffset: number } {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#hasOpenCommits()) this.#closeFrame();
+    const file = this.#files.active;
+    return { file, endOffset: this.#offsetInFile(file, this.endPosition) };
+  }
+
   /** Writes a frame without commits; it begins an epoch. Only while nothing else is written. */
   async writeOpeningFrame(epoch: number): Promise<void> {
     this.#chain.epoch = epoch;

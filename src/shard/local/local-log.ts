@@ -29,11 +29,12 @@ import type {
   ShardLog,
   ShardLogOpened,
 } from '../shard-log.ts';
-import { tableOf } from './checkpoint-file.ts';
+import { checkpointFiles, tableOf } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
 import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
+import type { LogBackup } from './log-backup.ts';
 import { operatingError } from './operating-error.ts';
 import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
@@ -428,6 +429,31 @@ export class LocalLog implements ShardLog {
     await this.#files.reclaim(reclaimed);
     await this.#segments.reclaim(reclaimedSegments);
     if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
+  }
+
+  /** Everything up to here, as it lies on disk once it is durable. Whoever calls releases it. */
+  beginBackup(): LogBackup {
+    const end = this.#writer.cut();
+    const files = [...this.#files.files()];
+    const segments = this.#segments.pin();
+    const checkpoint = this.#checkpoints.keep();
+    for (const file of files) this.#files.beginRead(file);
+    const wal = files.map((file) => ({
+      name: file.name,
+      sizeBytes: file === end.file ? end.endOffset : file.endOffset,
+    }));
+    return {
+      files: async () => [
+        ...(checkpoint === undefined ? [] : await checkpointFiles(this.#storage, checkpoint)),
+        ...wal,
+        ...segments,
+      ],
+      release: async () => {
+        this.#checkpoints.letGo();
+        await this.#segments.unpin();
+        for (const file of files) await this.#files.endRead(file);
+      },
+    };
   }
 
   async close(): Promise<void> {

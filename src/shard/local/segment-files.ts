@@ -84,6 +84,10 @@ export class SegmentFiles {
   /** No file ever seen has a higher id. */
   #lastId = 0;
   #usedBytes = 0;
+  /** While it is above zero no file is removed: backups copy them. */
+  #pinCount = 0;
+  /** Reclaimed, to be removed when nothing pins them. */
+  #pinned: Segment[] = [];
   /** Reclaimed segments whose files are being removed. */
   readonly #removals = new Set<Promise<void>>();
   #isClosed = false;
@@ -321,6 +325,21 @@ export class SegmentFiles {
       this.#unheld.delete(segment);
       this.#usedBytes -= segment.sizeBytes;
     }
+    if (this.#pinCount > 0) this.#pinned.push(...segments);
+    else await this.#removeFiles(segments);
+  }
+
+  /** The adopted segments; none of their files is removed until unpin(). */
+  pin(): readonly { readonly name: string; readonly sizeBytes: number }[] {
+    this.#pinCount++;
+    return [...this.#adopted.values()].map(({ id, sizeBytes }) => ({ name: segmentFileName(id), sizeBytes }));
+  }
+
+  async unpin(): Promise<void> {
+    if (--this.#pinCount === 0 && !this.#isClosed) await this.#removeFiles(this.#pinned.splice(0));
+  }
+
+  async #removeFiles(segments: Segment[]): Promise<void> {
     const removal = this.#removeReclaimed(segments);
     this.#removals.add(removal);
     await removal;

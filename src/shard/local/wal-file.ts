@@ -34,6 +34,11 @@ export const walFileSequence = (name: string): number | undefined => {
   return match === null ? undefined : Number(match[1]);
 };
 
+/** Of a copy that ends with its frames: not all bytes of the file are there. */
+export const unmarkPrepared = (block: Buffer): void => {
+  block.fill(0, walMarkerOffset, walMarkerOffset + walMarker.length);
+};
+
 export interface WalHeader {
   readonly sequence: number;
   readonly walFileBytes: number;
