@@ -67,6 +67,8 @@ export interface BrokerOptions {
   readonly onFailed?: (error: Error) => void;
   /** What is to stay could not be moved out of the write-ahead log; it is tried again. */
   readonly onFoldFailed?: (error: Error) => void;
+  /** A segment of which little is wanted could not be written anew. If it is damaged it is left alone, else it is tried again. */
+  readonly onRewriteFailed?: (error: Error) => void;
   /** How long and how much topics keep; everything if absent. */
   readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
   /** A reader of another protocol has passed over a batch that its producer damaged. */
@@ -153,7 +155,8 @@ export class Broker {
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();
       store.onRoomChanged = () => this.#noteRoom();
-      const folder = new Folder({ store, clock: this.clock, onFailed: options.onFoldFailed ?? (() => {}) });
+      const { onFoldFailed = () => {}, onRewriteFailed = () => {} } = options;
+      const folder = new Folder({ store, clock: this.clock, onFoldFailed, onRewriteFailed });
       store.onDurable = () => folder.check();
       this.#folders.push(folder);
       this.#shards.push(shard);
@@ -215,7 +218,7 @@ export class Broker {
     }
     for (const [log, count] of lostMessages) this.#tellLost(log, count);
     for (const shard of this.#shards) await shard.endRecovery();
-    for (const folder of this.#folders) folder.check();
+    for (const folder of this.#folders) folder.start();
   }
 
   get shardCount(): number {

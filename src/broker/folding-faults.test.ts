@@ -6,11 +6,13 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { limits } from '../core/limits.ts';
 import { batchBaseOffset, batchHeaderBytes } from '../log/batch-header.ts';
 import { batchPayload, decodeBatchRecords } from '../log/batch-records.ts';
 import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { checkpointDeltasMax } from '../shard/local/wal-limits.ts';
+import { recordType } from '../shard/shard.ts';
 import { type Fault, FaultyStorage } from '../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { collect, declare, kib, open, produce, publish, type Stand } from './folding-stand.ts';
@@ -23,6 +25,8 @@ const settledPerRound = 3;
 const fillingRounds = 22;
 /** That topic is deleted. */
 const deletingRound = 40;
+/** In these rounds the broker looks for segments to be written anew. */
+const isCheckingRound = (round: number): boolean => round > deletingRound && round % 4 === 0;
 const runsPerKind = Number(process.env.FOLDING_FAULT_RUNS ?? 20);
 const onlyAt = process.env.FOLDING_FAULT_AT;
 
@@ -93,6 +97,7 @@ const workload = async (stand: Stand, model: Model): Promise<boolean> => {
       if (round < fillingRounds) produce(partition(stand, 'deleted')!, ['d'.repeat(8 * kib)]);
       else write(stand, queue, model);
       if (round === deletingRound) broker.deleteTopic(broker.vhost('/')!.topic('deleted')!);
+      if (isCheckingRound(round)) stand.clock.advance(limits.segmentCheckMs);
       publish(stand, [ballast.log!], 'b'.repeat(6 * kib));
       broker.vhost('/')!.purgeQueue(ballast);
       if (!(await untilDurable(stand))) return false;
@@ -224,12 +229,21 @@ const count = async (): Promise<Counted> => {
     return faulty;
   });
   const model = new Model();
+  const recordTypes: number[] = [];
+  const { gate } = stand.broker;
+  const committed = gate.committed.bind(gate);
+  gate.committed = (shard, end) => {
+    committed(shard, end);
+    const { reservedBuffer, reservedStart } = stand.broker.shards[shard]!.log;
+    recordTypes.push(reservedBuffer[reservedStart]!);
+  };
   assert.ok(await workload(stand, model));
   const trace = [...faulty.trace];
   await verify(stand, model);
   await close(stand);
   const counts = (pattern: RegExp): number => trace.filter((step) => pattern.test(step)).length;
   assert.ok(counts(/^rename segment-/) >= 3, 'folds');
+  assert.ok(recordTypes.includes(recordType.rewrite), 'rewrites');
   assert.ok(counts(/^rename checkpoint-/) >= 3, 'checkpoints');
   assert.ok(counts(/^rename wal-/) >= 3, 'log files used again');
   assert.ok(counts(/^remove segment-/) >= 1, 'segments given back');

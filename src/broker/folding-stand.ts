@@ -30,7 +30,7 @@ export interface Stand {
   readonly disk: MemoryDisk;
   readonly clock: FakeClock;
   broker: Broker;
-  /** Of folds. */
+  /** Of folds and rewrites. */
   readonly failures: Error[];
   /** Resolves when the storage has failed. */
   readonly failed: Promise<Error>;
@@ -59,6 +59,7 @@ export const open = async (
     forms: [plainForm],
     onLoss,
     onFoldFailed: (error) => failures.push(error),
+    onRewriteFailed: (error) => failures.push(error),
     onFailed: (error) => fail(error),
   });
   return { disk, clock, broker, failures, failed, isDead: () => disk.generation !== generation };

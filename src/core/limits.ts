@@ -11,6 +11,10 @@ export const limits = {
   walReserveBytes: 192 * 1024 * 1024,
   /** Index entries of all logs of one shard. */
   walEntriesMax: 4_000_000,
+  /** Segments are looked at in this interval: those of which little is wanted are written anew. */
+  segmentCheckMs: 10_000,
+  /** Copied by one rewrite of segments. */
+  rewriteBytesMax: 64 * 1024 * 1024,
   /** One frame of the write-ahead log closes at this size, unless one commit alone is larger. */
   walGroupBytes: 1024 * 1024,
   /** One piece of the arena; a larger commit gets a piece of its own. */

@@ -43,6 +43,7 @@ import {
   markOffset,
   startOffset,
 } from './log-records.ts';
+import { rewriteNewIds, rewriteOldIds } from './rewrite-record.ts';
 import {
   rowBatch,
   rowBytes,
@@ -96,6 +97,8 @@ export const describeRecord = (type: number, buffer: Buffer, start: number, end:
       const { stretch, leaves, ids } = readFoldRecord(buffer, start);
       return { foldStart: stretch.start, foldEnd: stretch.end, leaves, segments: ids };
     }
+    case recordType.rewrite:
+      return { oldSegments: rewriteOldIds(buffer, start), segments: rewriteNewIds(buffer, start) };
     case recordType.logStart:
       return { logId: entryLogId(buffer, start), offset: startOffset(buffer, start) };
     default:

@@ -1,15 +1,17 @@
 /**
  * What of a shard's log has moved into segments: which segments belong to the state, and the position below which nothing of the
  * log itself is wanted any more, but for stretches that were left behind because they could not be read. Changed by the
- * record of a fold, whose payload is
+ * records of rewrites (rewrite-record.ts) and by that of a fold, whose payload is
  *
  *   f64 position where the fold begins, f64 where it ends, u32 count of segments, u32 1 if something before it was left
  *   behind since the last fold, else 0, f64 id of each segment
  */
 import type { Position } from '../core/ids.ts';
+import { recordType } from '../shard/shard.ts';
 import type { AdoptedSegment, LogStretch, ShardLog } from '../shard/shard-log.ts';
-import type { Log } from './log.ts';
-import { firstRowOf, rowBytes, rowLogId } from './segment-index.ts';
+import type { Log, SegmentRows } from './log.ts';
+import { PositionRanges, rewriteNewIds, rewriteOldIds } from './rewrite-record.ts';
+import { rowBytes, rowLogId } from './segment-index.ts';
 
 /**
  * Where the last fold ended, the highest id of a segment ever, those in use in the order in which they were folded, and from and
@@ -57,8 +59,8 @@ export class FoldedSegments {
   #lastId = 0;
   /** In order, below foldEnd. */
   #leftBehind: (readonly [from: number, to: number])[] = [];
-  /** Segments of the checkpoint, for logs that the catalog has not told of yet. Empty once recovery is over. */
-  #restored: AdoptedSegment[] = [];
+  /** Rows of the segments of the checkpoint by log id, for logs that the catalog has not told of yet. Empty once recovery is over. */
+  readonly #restored = new Map<number, SegmentRows[]>();
 
   constructor(shardLog: ShardLog) {
     this.#shardLog = shardLog;
@@ -78,51 +80,74 @@ export class FoldedSegments {
     this.#shardLog.skipSegmentIds(lastId);
     this.#lastId = lastId;
     this.#leftBehind = [...leftBehind];
-    this.#restored = ids.map((id) => this.#shardLog.adoptSegment(id)).filter((segment) => segment !== undefined);
+    for (const id of ids) {
+      for (const [logId, rows] of rowsByLog(this.#shardLog.adoptSegment(id))) {
+        const others = this.#restored.get(logId);
+        if (others === undefined) this.#restored.set(logId, [rows]);
+        else others.push(rows);
+      }
+    }
   }
 
   /** Gives the log its entries in the segments of the checkpoint. What is settled must be known by now. */
   restoreLog(log: Log): void {
-    const nothing = { start: 0 as Position, end: 0 as Position };
-    for (const segment of this.#restored) {
-      const from = firstRowOf(segment.index, log.id);
-      const to = firstRowOf(segment.index, log.id + 1);
-      if (to > from) log.applyFold(nothing, segment, { from, to }, true);
-    }
+    log.restoreRows(this.#restored.get(log.id) ?? []);
   }
 
   endRecovery(): void {
-    this.#restored = [];
+    this.#restored.clear();
   }
 
   /** @param isReplay messages that the protocol called transient are dropped */
-  apply(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
+  apply(type: number, buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
+    if (type === recordType.fold) this.#applyFold(buffer, start, logs, isReplay);
+    else this.#applyRewrite(buffer, start, logs, isReplay);
+  }
+
+  #applyFold(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
     const { stretch, leaves, ids } = readFoldRecord(buffer, start);
     // The record of a fold before this one may be lost: what that one moved is still in the log.
     if (leaves || this.#shardLog.acceptsDamage) this.#leave(this.foldEnd, stretch.start);
     this.foldEnd = stretch.end;
+    const segments = this.#adopt(ids);
+    // With a lost segment all that the fold moved is still in the log.
+    if (segments === undefined) this.#leave(stretch.start, stretch.end);
+    for (const segment of segments ?? []) {
+      for (const [logId, rows] of rowsByLog(segment)) logs.get(logId)?.applyFold(stretch, rows, isReplay);
+    }
+  }
+
+  #applyRewrite(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
+    // One of which nothing was wanted any more when the commit was made may be gone.
+    const old = new PositionRanges(rewriteOldIds(buffer, start).map((id) => this.#shardLog.segments.rangeOf(id)));
+    // With a lost segment all that the rewrite moved is still in the old ones.
+    for (const segment of this.#adopt(rewriteNewIds(buffer, start)) ?? []) {
+      for (const [logId, { from, to }] of rowsByLog(segment))
+        logs.get(logId)?.applyRewrite(old, segment, from, to, isReplay);
+    }
+  }
+
+  /** Undefined if one of them is lost, and that is accepted. */
+  #adopt(ids: readonly number[]): AdoptedSegment[] | undefined {
     this.#lastId = Math.max(this.#lastId, ...ids);
     const segments = ids.map((id) => this.#shardLog.adoptSegment(id)).filter((segment) => segment !== undefined);
-    if (segments.length < ids.length) {
-      // A lost segment: all that the fold moved is still in the log.
-      this.#leave(stretch.start, stretch.end);
-      return;
-    }
-    for (const segment of segments) this.#moveEntries(stretch, segment, logs, isReplay);
+    return segments.length === ids.length ? segments : undefined;
   }
 
   #leave(from: number, to: number): void {
     if (from < to) this.#leftBehind.push([from, to]);
   }
+}
 
-  #moveEntries(stretch: LogStretch, segment: AdoptedSegment, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    const rows = segment.index.length / rowBytes;
-    let to = 0;
-    for (let from = 0; from < rows; from = to) {
-      const id = rowLogId(segment.index, from);
-      to = from + 1;
-      while (to < rows && rowLogId(segment.index, to) === id) to++;
-      logs.get(id)?.applyFold(stretch, segment, { from, to }, isReplay);
-    }
+/** The rows of a segment, log by log; none of one that is lost. */
+function* rowsByLog(segment: AdoptedSegment | undefined): Generator<[logId: number, rows: SegmentRows]> {
+  if (segment === undefined) return;
+  const rows = segment.index.length / rowBytes;
+  let to = 0;
+  for (let from = 0; from < rows; from = to) {
+    const id = rowLogId(segment.index, from);
+    to = from + 1;
+    while (to < rows && rowLogId(segment.index, to) === id) to++;
+    yield [id, { segment, from, to }];
   }
 }

@@ -108,6 +108,11 @@ export class LogReader {
       .finally(() => readAhead.endPrefetch());
   }
 
+  /** Bytes of memory of what fill() has read. */
+  get filledBytes(): number {
+    return this.#cold?.buffer.length ?? 0;
+  }
+
   /** Lets go of the read-ahead. */
   release(): void {
     this.#hold(undefined);

@@ -40,7 +40,8 @@ import {
   runTransient,
 } from './block.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
-import { builtInSubscription, Log, LogEntry } from './log.ts';
+import { builtInSubscription, Log } from './log.ts';
+import { LogEntry } from './log-index.ts';
 import { acceptLoss } from './log-loss.ts';
 import {
   ackBytes,
@@ -73,6 +74,7 @@ export class LogStore implements StateOwner, Rider {
     recordType.deliveredMark,
     recordType.fold,
     recordType.logStart,
+    recordType.rewrite,
   ];
   readonly wantsHeld = true;
   readonly shard: Shard;
@@ -257,8 +259,8 @@ export class LogStore implements StateOwner, Rider {
     else if (phase === 'held') return;
     else if (type === recordType.ack) this.#applyAcks(buffer, start, end);
     else if (type === recordType.logStart) this.#applyStart(buffer, start);
-    else if (type === recordType.fold) this.#folded.apply(buffer, start, this.#logs, phase === 'replay');
-    else this.#applyMarks(buffer, start, end);
+    else if (type === recordType.deliveredMark) this.#applyMarks(buffer, start, end);
+    else this.#folded.apply(type, buffer, start, this.#logs, phase === 'replay');
   }
 
   durableUpTo(position: Position): void {

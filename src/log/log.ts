@@ -1,14 +1,15 @@
 /**
  * One log: an ordered sequence of messages by offset, and the index of where they lie in the shard's log.
  *
- * The index holds an entry per run of a message block or per batch, not per message, in one typed array. Messages that a
- * queue has settled leave holes: an entry whose messages are all settled is dropped.
+ * Messages that a queue has settled leave holes: an entry of the index whose messages are all settled is dropped.
  */
 import type { LogId, Position } from '../core/ids.ts';
 import type { AdoptedSegment, LogStretch } from '../shard/shard-log.ts';
 import { AckSet } from './ack-set.ts';
+import { type LogEntry, LogIndex } from './log-index.ts';
 import type { LogStore } from './log-store.ts';
 import { Producers } from './producers.ts';
+import type { PositionRanges } from './rewrite-record.ts';
 import {
   rowBatch,
   rowCount,
@@ -26,33 +27,11 @@ export interface LogWatcher {
   onLogVisible(log: Log): void;
 }
 
-/** Fields of an index entry. */
-const entryFields = 5;
-const firstOffsetField = 0;
-/** Position times two, plus one for a batch. */
-const placeField = 1;
-/** Messages at append times 2^26, plus those not settled yet (logs of queues only). */
-const countsField = 2;
-const timestampField = 3;
-/** Of its messages or batches. */
-const sizeField = 4;
-const countUnit = 0x400_0000;
-
-const initialEntries = 4;
-/** Fewer emptied entries than this are not worth a compaction of the index. */
-const compactFrom = 64;
-
-/** What the index knows of a run or batch, or of several batches that follow one another. Filled again and again. */
-export class LogEntry {
-  firstOffset = 0;
-  position = 0 as Position;
-  isBatch = false;
-  count = 0;
-  /** How many of the messages are not settled. */
-  liveCount = 0;
-  /** Latest time of a message. */
-  timestampMs = 0;
-  sizeBytes = 0;
+/** Rows [from, to) of the index of a segment. */
+export interface SegmentRows {
+  readonly segment: AdoptedSegment;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Id of the subscription that is built into a queue; others get theirs from the catalog. */
@@ -90,18 +69,7 @@ export class Log {
   buildNextOffset = 0;
   buildRun = 0;
 
-  /** Entries [#head, #head + entryCount), ascending by first offset. Allocated with the first entry. */
-  #entries: Float64Array | undefined;
-  #head = 0;
-  #entryCount = 0;
-  /** Bytes of the messages and batches of all entries, settled ones among them. */
-  #sizeBytes = 0;
-  /** The first so many entries lie in segments, or were left behind by a fold. */
-  #segmentEntryCount = 0;
-  /** Entries whose messages are all settled, not yet removed from the index. Their space is given back already. */
-  #emptied = 0;
-  /** Where the last lookup ended, relative to #head. */
-  #hint = 0;
+  readonly #index: LogIndex;
   /** Mostly one, and replaced as a whole: watchers come and go while they are told. */
   #watchers: readonly LogWatcher[] = [];
 
@@ -109,16 +77,17 @@ export class Log {
     this.id = id;
     this.store = store;
     this.deletesOnAck = deletesOnAck;
+    this.#index = new LogIndex(store);
     if (deletesOnAck) this.subscriptions.set(builtInSubscription, new AckSet(0));
   }
 
   get entryCount(): number {
-    return this.#entryCount;
+    return this.#index.count;
   }
 
   /** Bytes of what is stored, without framing; an entry counts until nothing of it is wanted. */
   get sizeBytes(): number {
-    return this.#sizeBytes;
+    return this.#index.totalBytes;
   }
 
   /** Epoch of the shard, Kafka's leader epoch. */
@@ -140,98 +109,92 @@ export class Log {
 
   /** Appends an index entry; only the store's apply calls it. */
   addEntry(entry: LogEntry): void {
-    this.#makeRoom(1);
-    this.#setEntry(this.#entryCount++, entry);
+    this.#index.add(entry);
   }
 
   /** Adds an entry that was left behind by folds, in its place. Only the store's apply calls it, in recovery. */
   insertEntry(entry: LogEntry): void {
-    let index = this.#entryCount;
-    while (index > 0 && this.entryFirstOffset(index - 1) > entry.firstOffset) index--;
-    if (index < this.#segmentEntryCount) this.#segmentEntryCount++;
-    this.#splice(index, index, 1);
-    this.#setEntry(index, entry);
-    this.#hint = 0;
-  }
-
-  #setEntry(index: number, entry: LogEntry): void {
-    const at = (this.#head + index) * entryFields;
-    const entries = this.#entries!;
-    entries[at + firstOffsetField] = entry.firstOffset;
-    entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
-    entries[at + countsField] = entry.count * countUnit + entry.liveCount;
-    entries[at + timestampField] = entry.timestampMs;
-    entries[at + sizeField] = entry.sizeBytes;
-    this.#sizeBytes += entry.sizeBytes;
-    this.store.holdEntry(entry.position);
-  }
-
-  /** Replaces the entries [from, to) by `count` others, which are to be set. */
-  #splice(from: number, to: number, count: number): void {
-    if (count === to - from) return;
-    this.#makeRoom(Math.max(0, count - (to - from)));
-    const base = this.#head * entryFields;
-    const end = base + this.#entryCount * entryFields;
-    this.#entries!.copyWithin(base + (from + count) * entryFields, base + to * entryFields, end);
-    this.#entryCount += count - (to - from);
+    this.#index.insert(entry);
   }
 
   /**
-   * A fold has moved the entries in a stretch of the shard's log into a segment: rows [from, to) of its index take their
-   * place. What was settled meanwhile is left out. Only the store's apply calls it, with at least one row.
+   * A fold has moved the entries in a stretch of the shard's log into a segment: these rows of its index take their place. What was
+   * settled meanwhile is left out. Only the store's apply calls it, with at least one row.
    */
-  applyFold(
-    stretch: LogStretch,
-    segment: AdoptedSegment,
-    { from, to }: { readonly from: number; readonly to: number },
-    dropsTransient: boolean,
-  ): void {
-    const rows: number[] = [];
-    for (let row = from; row < to; row++) {
-      if (dropsTransient && (rowFlags(segment.index, row) & rowTransient) !== 0)
-        this.#dropTransientRow(segment.index, row);
-      else if (this.#liveOfRow(segment.index, row) > 0) rows.push(row);
-    }
+  applyFold(stretch: LogStretch, { segment, from, to }: SegmentRows, dropsTransient: boolean): void {
+    const entries = this.#entriesOf(segment, from, to, dropsTransient);
     const first = this.firstEntryFrom(stretch.start);
     let end = first;
-    while (end < this.#entryCount && this.entryPosition(end) < stretch.end) {
-      if (this.entryIsLive(end)) this.store.releaseEntry(this.entryPosition(end));
-      else this.#emptied--;
-      this.#sizeBytes -= this.entrySizeBytes(end);
-      end++;
+    while (end < this.entryCount && this.entryPosition(end) < stretch.end) end++;
+    this.#index.replace(first, end, entries);
+  }
+
+  /**
+   * A rewrite has moved what is live of the entries in other segments into this one: rows [from, to) of its index take their place,
+   * each in its order among the others. Only the store's apply calls it, with `to` > `from`.
+   */
+  applyRewrite(old: PositionRanges, segment: AdoptedSegment, from: number, to: number, dropsTransient: boolean): void {
+    const moved = this.#entriesOf(segment, from, to, dropsTransient);
+    const index = this.#index;
+    const last = to - 1;
+    const endOffset = rowFirstOffset(segment.index, last) + rowCount(segment.index, last);
+    const found = index.find(rowFirstOffset(segment.index, from));
+    const first = found < 0 ? index.segmentCount : Math.min(found, index.segmentCount);
+    const entries: LogEntry[] = [];
+    let end = first;
+    let next = 0;
+    for (; end < index.segmentCount && index.firstOffset(end) < endOffset; end++) {
+      if (index.liveCount(end) === 0 || old.has(index.position(end))) continue;
+      while (next < moved.length && moved[next]!.firstOffset < index.firstOffset(end)) entries.push(moved[next++]!);
+      entries.push(index.read(end));
     }
-    this.#splice(first, end, rows.length);
-    const { index, basePosition } = segment;
-    rows.forEach((row, i) => {
-      this.#setEntry(first + i, {
-        firstOffset: rowFirstOffset(index, row),
+    index.replace(first, end, [...entries, ...moved.slice(next)]);
+  }
+
+  /**
+   * The log's rows in the segments of a checkpoint become its first entries, whichever order the segments have. What is settled must
+   * be known by now.
+   */
+  restoreRows(rows: readonly SegmentRows[]): void {
+    const entries = rows.flatMap(({ segment, from, to }) => this.#entriesOf(segment, from, to, true));
+    entries.sort((left, right) => left.firstOffset - right.firstOffset);
+    this.#index.replace(0, 0, entries);
+  }
+
+  /** Rows [from, to) of a segment's index as entries, as far as anything of them is not settled. */
+  #entriesOf({ index, basePosition }: AdoptedSegment, from: number, to: number, dropsTransient: boolean): LogEntry[] {
+    const entries: LogEntry[] = [];
+    for (let row = from; row < to; row++) {
+      const firstOffset = rowFirstOffset(index, row);
+      const count = rowCount(index, row);
+      if (dropsTransient && (rowFlags(index, row) & rowTransient) !== 0) {
+        this.dropTransient(firstOffset, firstOffset + count);
+        continue;
+      }
+      const liveCount = this.#liveWithin(firstOffset, firstOffset + count);
+      if (liveCount === 0) continue;
+      entries.push({
+        firstOffset,
         position: (basePosition + rowPlace(index, row)) as Position,
         isBatch: (rowFlags(index, row) & rowBatch) !== 0,
-        count: rowCount(index, row),
-        liveCount: this.#liveOfRow(index, row),
+        count,
+        liveCount,
         timestampMs: rowTimestamp(index, row),
         sizeBytes: rowSizeBytes(index, row),
       });
-    });
-    this.#segmentEntryCount = first + rows.length;
-    this.#hint = 0;
+    }
+    return entries;
   }
 
   /** Index of the first entry in the shard's log itself that lies at or above `position`; entryCount if there is none. */
   firstEntryFrom(position: Position): number {
-    let index = this.#segmentEntryCount;
-    while (index < this.#entryCount && this.entryPosition(index) < position) index++;
+    let index = this.#index.segmentCount;
+    while (index < this.entryCount && this.entryPosition(index) < position) index++;
     return index;
   }
 
-  #dropTransientRow(index: Buffer, row: number): void {
-    const first = rowFirstOffset(index, row);
-    this.dropTransient(first, first + rowCount(index, row));
-  }
-
-  #liveOfRow(index: Buffer, row: number): number {
-    const first = rowFirstOffset(index, row);
-    const end = first + rowCount(index, row);
+  /** How many of the messages [first, end) are not settled. */
+  #liveWithin(first: number, end: number): number {
     if (end <= this.startOffset) return 0;
     if (!this.deletesOnAck) return end - first;
     return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
@@ -255,53 +218,41 @@ export class Log {
    * changes.
    */
   findEntry(offset: number): number {
-    const count = this.#entryCount;
-    if (count === 0) return -1;
-    const entries = this.#entries!;
-    // Sequential readers: the same entry as last time or the one after it.
-    let low = this.#hint < count && entries[(this.#head + this.#hint) * entryFields]! <= offset ? this.#hint : 0;
-    if (low > 0 || this.#hint === 0) {
-      if (low + 1 >= count || entries[(this.#head + low + 1) * entryFields]! > offset) return this.#settle(low, offset);
-      if (low + 2 >= count || entries[(this.#head + low + 2) * entryFields]! > offset)
-        return this.#settle(low + 1, offset);
-    }
-    let high = count;
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if (entries[(this.#head + middle) * entryFields]! <= offset) low = middle;
-      else high = middle;
-    }
-    return this.#settle(low, offset);
+    return this.#index.find(offset);
   }
 
   entryFirstOffset(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields]!;
+    return this.#index.firstOffset(index);
   }
 
   entryEndOffset(index: number): number {
-    const at = (this.#head + index) * entryFields;
-    return this.#entries![at]! + Math.floor(this.#entries![at + countsField]! / countUnit);
+    return this.#index.endOffset(index);
   }
 
   entryPosition(index: number): Position {
-    return Math.floor(this.#entries![(this.#head + index) * entryFields + placeField]! / 2) as Position;
+    return this.#index.position(index);
   }
 
   entryIsBatch(index: number): boolean {
-    return this.#entries![(this.#head + index) * entryFields + placeField]! % 2 === 1;
+    return this.#index.isBatch(index);
   }
 
   /** False when all its messages are settled: readers pass over it. */
   entryIsLive(index: number): boolean {
-    return this.#entries![(this.#head + index) * entryFields + countsField]! % countUnit !== 0;
+    return this.#index.liveCount(index) !== 0;
   }
 
   entrySizeBytes(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields + sizeField]!;
+    return this.#index.sizeBytes(index);
+  }
+
+  /** Of its bytes, about those of messages that are not settled. */
+  entryLiveBytes(index: number): number {
+    return this.#index.liveBytes(index);
   }
 
   entryTimestamp(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields + timestampField]!;
+    return this.#index.timestampMs(index);
   }
 
   /** Settles [from, to) for one subscription; on a queue's own subscription the messages are dropped. Only apply calls it. */
@@ -326,14 +277,8 @@ export class Log {
     this.store.changing(this);
     this.startOffset = start;
     for (const acks of this.subscriptions.values()) acks.raiseFloor(start);
-    for (let i = 0; i < this.#entryCount && this.entryEndOffset(i) <= start; i++) {
-      if (!this.entryIsLive(i)) continue;
-      this.store.releaseEntry(this.entryPosition(i));
-      const at = (this.#head + i) * entryFields + countsField;
-      this.#entries![at] = this.#entries![at]! - (this.#entries![at]! % countUnit);
-      this.#emptied++;
-    }
-    if (this.#emptied > 0) this.#dropEmptied();
+    for (let i = 0; i < this.entryCount && this.entryEndOffset(i) <= start; i++) this.#index.setLiveCount(i, 0);
+    this.#index.dropEmptied();
   }
 
   /** Recovery found messages that the protocol called transient: for a queue they count as settled. */
@@ -343,104 +288,25 @@ export class Log {
 
   /** Messages that are in the log, whatever was settled in between. */
   get liveCount(): number {
-    let live = 0;
-    for (let i = 0; i < this.#entryCount; i++)
-      live += this.#entries![(this.#head + i) * entryFields + countsField]! % countUnit;
-    return live;
+    return this.#index.totalLiveCount;
   }
 
   /** Forgets everything; the space is given back. */
   drop(): void {
     this.deleted = true;
-    for (let i = 0; i < this.#entryCount; i++) {
-      if (this.entryIsLive(i)) this.store.releaseEntry(this.entryPosition(i));
-    }
-    this.#entries = undefined;
-    this.#emptied = 0;
-    this.#head = 0;
-    this.#entryCount = 0;
-    this.#segmentEntryCount = 0;
-    this.#sizeBytes = 0;
+    this.#index.clear();
     this.notifyWatchers();
-  }
-
-  /** From `index` (contains `offset` or starts before it) to the entry that contains it or comes after it. */
-  #settle(index: number, offset: number): number {
-    this.#hint = index;
-    if (offset < this.entryEndOffset(index) || offset < this.entryFirstOffset(index)) return index;
-    return index + 1 < this.#entryCount ? index + 1 : -1;
   }
 
   #dropSettled(acks: AckSet, from: number, to: number): void {
     let index = this.findEntry(from);
     if (index < 0) return;
-    while (index < this.#entryCount) {
-      const first = this.entryFirstOffset(index);
-      if (first >= to) break;
-      const at = (this.#head + index) * entryFields + countsField;
-      const counts = this.#entries![at]!;
-      const low = Math.max(first, from);
+    for (; index < this.entryCount && this.entryFirstOffset(index) < to; index++) {
+      const low = Math.max(this.entryFirstOffset(index), from);
       const high = Math.min(this.entryEndOffset(index), to);
-      const live = (counts % countUnit) - (high - low - acks.countWithin(low, high));
-      if (live === 0 && counts % countUnit > 0) {
-        this.store.releaseEntry(this.entryPosition(index));
-        this.#emptied++;
-      }
-      this.#entries![at] = counts - (counts % countUnit) + live;
-      index++;
+      const settled = high - low - acks.countWithin(low, high);
+      this.#index.setLiveCount(index, this.#index.liveCount(index) - settled);
     }
-    if (this.#emptied > 0) this.#dropEmptied();
-  }
-
-  /** Removes emptied entries from the head, and those in the middle once they are the larger part of the index. */
-  #dropEmptied(): void {
-    const entries = this.#entries!;
-    while (this.#entryCount > 0 && entries[this.#head * entryFields + countsField]! % countUnit === 0) {
-      this.#sizeBytes -= this.entrySizeBytes(0);
-      this.#head++;
-      this.#entryCount--;
-      this.#emptied--;
-      if (this.#segmentEntryCount > 0) this.#segmentEntryCount--;
-      if (this.#hint > 0) this.#hint--;
-    }
-    if (this.#emptied > compactFrom && this.#emptied * 2 > this.#entryCount) this.#compact();
-    if (this.#entryCount === 0) this.#head = 0;
-  }
-
-  #compact(): void {
-    const entries = this.#entries!;
-    let kept = 0;
-    let keptInSegments = 0;
-    for (let i = this.#head; i < this.#head + this.#entryCount; i++) {
-      const at = i * entryFields;
-      if (entries[at + countsField]! % countUnit === 0) {
-        this.#sizeBytes -= entries[at + sizeField]!;
-        continue;
-      }
-      entries.copyWithin(kept * entryFields, at, at + entryFields);
-      if (i < this.#head + this.#segmentEntryCount) keptInSegments++;
-      kept++;
-    }
-    this.#segmentEntryCount = keptInSegments;
-    this.#head = 0;
-    this.#entryCount = kept;
-    this.#emptied = 0;
-    this.#hint = 0;
-  }
-
-  /** For `count` more entries behind the last one. */
-  #makeRoom(count: number): void {
-    this.#entries ??= new Float64Array(initialEntries * entryFields);
-    const capacity = this.#entries.length / entryFields;
-    const neededEntries = this.#entryCount + count;
-    if (this.#head + neededEntries <= capacity) return;
-    if (this.#head * 2 > capacity && neededEntries <= capacity) {
-      this.#entries.copyWithin(0, this.#head * entryFields, (this.#head + this.#entryCount) * entryFields);
-    } else {
-      const grown = new Float64Array(Math.max(capacity * 2, neededEntries) * entryFields);
-      grown.set(this.#entries.subarray(this.#head * entryFields, (this.#head + this.#entryCount) * entryFields));
-      this.#entries = grown;
-    }
-    this.#head = 0;
+    this.#index.dropEmptied();
   }
 }

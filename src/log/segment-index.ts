@@ -32,18 +32,6 @@ export interface SegmentRow {
   readonly sizeBytes: number;
 }
 
-/** The first row of a log with this id or a higher one. */
-export const firstRowOf = (index: Buffer, logId: number): number => {
-  let low = 0;
-  let high = index.length / rowBytes;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (rowLogId(index, middle) < logId) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-};
-
 /** Rows under construction. */
 export class SegmentIndexBuilder {
   #buffer = Buffer.alloc(64 * rowBytes);

@@ -77,6 +77,11 @@ export class SegmentOutput {
     return this.#filledBytes + this.#payloadBytes;
   }
 
+  /** Nothing was put into it. */
+  get isEmpty(): boolean {
+    return this.#place === 0 && this.#messageCount === 0;
+  }
+
   get #place(): number {
     return this.#writer.sizeBytes + this.#filledBytes;
   }

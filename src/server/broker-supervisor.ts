@@ -85,6 +85,11 @@ export class BrokerSupervisor {
         : undefined,
       onFoldFailed: (error) =>
         this.#options.logger.error({ err: error }, 'messages cannot be moved out of the write-ahead log'),
+      onRewriteFailed: (error) =>
+        this.#options.logger.error(
+          { err: error },
+          'space of deleted messages does not come back: a segment cannot be written anew',
+        ),
       onDamaged: ({ topic, partition, error }) =>
         this.#options.logger.error(
           { topic, partition, err: error },

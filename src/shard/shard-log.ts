@@ -114,6 +114,28 @@ export interface AdoptedSegment {
   readonly index: Buffer;
 }
 
+/** What of a segment is wanted. */
+export interface SegmentUse {
+  readonly id: number;
+  /** Bytes of the messages in it that are wanted. */
+  readonly liveBytes: number;
+}
+
+/** What is wanted of the adopted segments. */
+export interface SegmentUses {
+  /** Of what is held in the segment at this position so many bytes more are wanted; fewer if negative. One in the log is passed over. */
+  addLiveBytes(position: Position, bytes: number): void;
+  /**
+   * Segments that are worth being written anew. Called at intervals: those in which so little is wanted at this call and was
+   * at the one before (what is being consumed is soon gone altogether), and all small ones when there are many. None of `except`.
+   */
+  findSparse(except: ReadonlySet<number>): readonly SegmentUse[];
+  /** The positions of an adopted segment; undefined if there is none with this id. */
+  rangeOf(id: number): LogStretch | undefined;
+  /** The index of an adopted segment, as it was given to finish(). Rejects as load() does, or with the error of the system. */
+  readIndex(id: number): Promise<Buffer>;
+}
+
 export interface ShardLog {
   /**
    * Fences earlier owners, makes what was found durable, then replays: the checkpoint is handed over first, with its pieces,
@@ -195,6 +217,8 @@ export interface ShardLog {
   skipSegmentIds(id: number): void;
   /** Ids of the adopted segments in which something is held, ascending; a checkpoint must name them. */
   readonly liveSegments: readonly number[];
+  /** How much of them is wanted, and what it takes to write anew those of which little is. */
+  readonly segments: SegmentUses;
 
   /** False while only draining (acks, deletes, offset commits, checkpoints) may append; the rest is a reserve. */
   readonly hasRoom: boolean;

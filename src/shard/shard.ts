@@ -24,6 +24,7 @@ export const recordType = {
   deliveredMark: 4,
   fold: 5,
   logStart: 6,
+  rewrite: 7,
   catalog: 16,
   offsetCommit: 32,
   groupMetadata: 33,

@@ -43,6 +43,7 @@ const operations = {
   read: 10,
   wait: 14,
   turn: 8,
+  checkSegments: 14,
   restart: 1,
   crash: 3,
   crashAtCreation: 2,
@@ -63,6 +64,7 @@ class LogTest {
   reclaimCount = 0;
   crashCount = 0;
   foldCount = 0;
+  rewriteCount = 0;
 
   constructor(seed: number, shardCount: number) {
     this.#dice = new Dice(seed);
@@ -115,6 +117,9 @@ class LogTest {
       case 'turn':
         await turn();
         break;
+      case 'checkSegments':
+        await this.#checkSegments();
+        break;
       case 'restart':
         await this.#stand.broker.close();
         await this.#reopen(this.#stand.broker.gate.current);
@@ -134,7 +139,7 @@ class LogTest {
 
   /** Takes down what the operation committed: one commit for each shard that has effects. */
   #note(effects: readonly Effect[], shardOf: (effect: Effect) => number): void {
-    const seen = this.#stand.commits.slice(this.#seenCommitCount).filter(({ isFold }) => !isFold);
+    const seen = this.#stand.commits.slice(this.#seenCommitCount).filter(({ background }) => background === undefined);
     this.#seenCommitCount = this.#stand.commits.length;
     const byShard = new Map<number, Effect[]>();
     for (const effect of effects) byShard.set(shardOf(effect), [...(byShard.get(shardOf(effect)) ?? []), effect]);
@@ -356,14 +361,39 @@ class LogTest {
     assertSameMessages(key, read, expected);
   }
 
+  /** What is begun by it may end among later operations. */
+  async #checkSegments(): Promise<void> {
+    this.#stand.checkSegments();
+    for (let turns = this.#dice.below(40); turns > 0; turns--) await turn();
+  }
+
   /** New messages are refused; deleting what is large brings the room back. */
   async #makeRoom(): Promise<void> {
-    for (const name of [...this.#world.names.keys()]) this.#recreate(name as (typeof topicNames)[number]);
+    if (this.#dice.chance(0.7)) this.#thinOut();
+    else for (const name of [...this.#world.names.keys()]) this.#recreate(name as (typeof topicNames)[number]);
     for (let commits = 0; !this.#stand.broker.hasRoom; commits++) {
       assert.ok(commits < 200, 'room comes back while commits that need none go on');
       this.#recreate('q1');
       await this.#stand.durable();
       await turn();
+      this.#stand.checkSegments();
+    }
+  }
+
+  /** Little is left of any log. */
+  #thinOut(): void {
+    for (const key of this.#world.logs.keys()) {
+      const log = this.#logs.get(key)!;
+      const { isQueue } = this.#world.logs.get(key)!;
+      for (let from = log.startOffset; isQueue && from < log.endOffset; ) {
+        const to = Math.min(log.endOffset, from + this.#dice.between(10, 60));
+        this.#settleRange(key, from, to);
+        from = to + 1;
+      }
+      if (isQueue) continue;
+      const offset = Math.max(log.startOffset, log.durableEnd - this.#dice.below(10));
+      log.store.moveStart(log, offset);
+      this.#noteInLogs([{ kind: 'start', log: key, offset }]);
     }
   }
 
@@ -390,7 +420,8 @@ class LogTest {
   }
 
   async #reopen(durableTicket: number): Promise<void> {
-    this.foldCount += this.#stand.commits.filter(({ isFold }) => isFold).length;
+    this.foldCount += this.#stand.commits.filter(({ background }) => background === 'fold').length;
+    this.rewriteCount += this.#stand.commits.filter(({ background }) => background === 'rewrite').length;
     await this.#stand.open();
     this.#seenCommitCount = 0;
     const catalog = this.#survivors(0, durableTicket, (world) => this.#assertCatalog(world));
@@ -489,6 +520,8 @@ class LogTest {
   }
 }
 
+let rewriteCount = 0;
+
 for (const shardCount of [1, 3]) {
   test(`logs agree with arrays through random commits, reads, deletions and crashes (${shardCount} shards)`, async () => {
     let reclaimCount = 0;
@@ -498,9 +531,15 @@ for (const shardCount of [1, 3]) {
       await run.run();
       reclaimCount += run.reclaimCount;
       foldCount += run.foldCount;
+      rewriteCount += run.rewriteCount;
     });
     if (replayedSeed() !== undefined) return;
     assert.ok(reclaimCount > 0, 'files are given back in these runs');
     assert.ok(foldCount > 0, 'messages are folded in these runs');
   });
 }
+
+console.log;
+test('segments are written anew in these runs', () => {
+  if (replayedSeed() === undefined) assert.ok(rewriteCount > 0);
+});

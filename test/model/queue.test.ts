@@ -32,6 +32,7 @@ const operations = {
   purge: 1,
   recreate: 2,
   turn: 12,
+  checkSegments: 8,
   settle: 8,
   crash: 3,
 } as const;
@@ -159,6 +160,9 @@ class QueueTest {
       case 'turn':
         await turn();
         return;
+      case 'checkSegments':
+        await this.#checkSegments();
+        return;
       case 'settle':
         await this.#quiesce();
         this.#checkCounts(true);
@@ -167,6 +171,12 @@ class QueueTest {
         await this.#crash();
         return;
     }
+  }
+
+  /** What is begun by it may end among later operations. */
+  async #checkSegments(): Promise<void> {
+    this.#stand.checkSegments();
+    for (let turns = this.#dice.below(40); turns > 0; turns--) await turn();
   }
 
   #queue(name: string): Queue {

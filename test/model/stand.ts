@@ -2,6 +2,8 @@
 // few hundred messages roll files, evict the arena and need checkpoints.
 import { type Broker, openBroker } from '../../src/broker/broker.ts';
 import { plainForm } from '../../src/broker/test-form.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
+import { limits } from '../../src/core/limits.ts';
 import { type AppendOutcome, appendBatch } from '../../src/log/append-batch.ts';
 import type { Log } from '../../src/log/log.ts';
 import type { WalLimits } from '../../src/shard/local/wal-limits.ts';
@@ -29,8 +31,8 @@ export interface SeenCommit {
   readonly shard: number;
   /** Position in the shard's log where it ends. */
   readonly end: number;
-  /** The broker's own: nothing that anybody asked for. */
-  readonly isFold: boolean;
+  /** The broker's own, that nobody asked for: a fold or a rewrite. */
+  readonly background: 'fold' | 'rewrite' | undefined;
 }
 
 export interface PublishedMessage {
@@ -38,6 +40,34 @@ export interface PublishedMessage {
   readonly transient: boolean;
   readonly logs: readonly Log[];
 }
+
+/** The system's, but what waits for long waits until it is called. */
+class StandClock implements Clock {
+  #waiting: (() => void)[] = [];
+
+  now(): number {
+    return systemClock.now();
+  }
+
+  after(delayMs: number, callback: () => void): { cancel(): void } {
+    if (delayMs < limits.segmentCheckMs) return systemClock.after(delayMs, callback);
+    this.#waiting.push(callback);
+    return {
+      cancel: () => {
+        this.#waiting = this.#waiting.filter((each) => each !== callback);
+      },
+    };
+  }
+
+  callWaiting(): void {
+    for (const callback of this.#waiting.splice(0)) callback();
+  }
+}
+
+export const backgroundTypes = new Map<number, 'fold' | 'rewrite'>([
+  [recordType.fold, 'fold'],
+  [recordType.rewrite, 'rewrite'],
+]);
 
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -49,6 +79,7 @@ export class Stand {
   commits: SeenCommit[] = [];
 
   readonly #walFileBytes: number;
+  #clock = new StandClock();
 
   constructor(shardCount: number, walFileBytes: number = 64 * kib) {
     this.shardCount = shardCount;
@@ -56,7 +87,9 @@ export class Stand {
   }
 
   async open(): Promise<void> {
+    this.#clock = new StandClock();
     this.broker = await openBroker({
+      clock: this.#clock,
       storage: new MemoryStorage(this.disk),
       durability: 'sync',
       shardCount: this.shardCount,
@@ -74,9 +107,15 @@ export class Stand {
     gate.committed = (shard, end) => {
       committed(shard, end);
       const { reservedBuffer, reservedStart } = this.broker.shards[shard]!.log;
-      const isFold = reservedBuffer[reservedStart] === recordType.fold;
-      commits.push({ ticket: gate.current, shard, end, isFold });
+      const background = backgroundTypes.get(reservedBuffer[reservedStart]!);
+      commits.push({ ticket: gate.current, shard, end, background });
     };
+  }
+
+  /** Lets the broker look for segments to be written anew: twice, because of what is consumed it is to wait for the rest. */
+  checkSegments(): void {
+    this.#clock.callWaiting();
+    this.#clock.callWaiting();
   }
 
   /** A power cut, or the end of the process alone. The broker is dead; open() the next one. */

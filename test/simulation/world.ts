@@ -129,9 +129,9 @@ export class World {
     gate.committed = (shard, end) => {
       committed(shard, end);
       const { reservedBuffer, reservedStart } = this.broker.shards[shard]!.log;
-      const isFold = reservedBuffer[reservedStart] === recordType.fold;
-      if (isFold) this.foldCount++;
-      commits.push({ ticket: gate.current, shard, end, isFold });
+      const background = backgroundTypes.get(reservedBuffer[reservedStart]!);
+      if (background === 'fold') this.foldCount++;
+      commits.push({ ticket: gate.current, shard, end, background });
       this.trace.note(`commit ${gate.current} in ${shard} to ${end}`);
     };
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { BrokerError } from '../../core/errors.ts';
 import { readFoldRecord } from '../../log/folded-segments.ts';
 import { segmentsOfHead } from '../../log/log-store.ts';
+import { rewriteNewIds } from '../../log/rewrite-record.ts';
 import type { CheckpointItem, FrameItem } from '../../shard/local/inspect-items.ts';
 import { inspectLog } from '../../shard/local/inspect-log.ts';
 import { parseSegmentFileName, segmentFileName } from '../../shard/local/segment-file.ts';
@@ -143,7 +144,7 @@ function* checkpointLines(item: CheckpointItem, line: DumpLine, segments: NamedS
   }
 }
 
-/** The segments that the state needs: those that the newest checkpoint names, and those of the folds after it. */
+/** The segments that the state needs: those that the newest checkpoint names, and those of the folds and rewrites after it. */
 class NamedSegments {
   readonly ids = new Set<number>();
   #checkpointPosition = 0;
@@ -156,9 +157,10 @@ class NamedSegments {
     return ids;
   }
 
-  ofFold(buffer: Buffer, start: number, position: number): void {
+  ofRecord(type: number, buffer: Buffer, start: number, position: number): void {
     if (position < this.#checkpointPosition) return;
-    for (const id of readFoldRecord(buffer, start).ids) this.ids.add(id);
+    if (type === recordType.fold) for (const id of readFoldRecord(buffer, start).ids) this.ids.add(id);
+    if (type === recordType.rewrite) for (const id of rewriteNewIds(buffer, start)) this.ids.add(id);
   }
 }
 
@@ -174,7 +176,7 @@ function* commitLines(
     if (isWanted) yield { kind: 'commit', file, offset, position, lengthBytes };
     try {
       for (const record of recordsOf(commit)) {
-        if (record.type === recordType.fold) segments.ofFold(commit.buffer, record.start, position);
+        segments.ofRecord(record.type, commit.buffer, record.start, position);
         if (isWanted) yield recordLine(commit, record, file);
       }
     } catch (error) {

@@ -1,8 +1,7 @@
 /**
  * The local write-ahead log: ShardLog over the files of one directory. This file joins the parts, each of which owns one
  * kind of state: group-writer.ts (open frame, order of writes), arena.ts (memory), wal-files.ts (files in use, prepared,
- * reclaimed), recovery.ts (what was found at open), checkpoint-store.ts, loaded-windows.ts;
- * and segment-files.ts, what folds have moved out of the log.
+ * reclaimed), recovery.ts (found at open), checkpoint-store.ts, loaded-windows.ts, segment-files.ts (what folds have moved).
  *
  * Opening writes a frame without commits that carries the new epoch. It is durable before open() resolves, so no two
  * opens ever serve under one epoch; and it proves by its durableThrough that all before it is on disk.
@@ -47,6 +46,7 @@ import {
   checkpointReserveBytes,
   checkpointRetryMs,
   closingCheckpointShare,
+  smallSegmentBytes,
   type WalLimits,
   walLimits,
 } from './wal-limits.ts';
@@ -78,7 +78,7 @@ export class LocalLog implements ShardLog {
   readonly #files: WalFiles;
   readonly #writer: GroupWriter;
   readonly #windows: LoadedWindows;
-  readonly #segments: SegmentFiles;
+  readonly segments: SegmentFiles;
   readonly #checkpoints: CheckpointStore;
   #state: State = 'new';
   #salt = 0;
@@ -130,7 +130,11 @@ export class LocalLog implements ShardLog {
       onFailed: (error) => this.#fail(error),
     });
     this.#windows = new LoadedWindows();
-    this.#segments = new SegmentFiles({ storage: options.storage, readAheadBytes: this.#limits.readAheadBytes });
+    this.segments = new SegmentFiles({
+      storage: options.storage,
+      readAheadBytes: this.#limits.readAheadBytes,
+      smallBytes: smallSegmentBytes(this.#limits),
+    });
     this.#checkpoints = new CheckpointStore({
       storage: options.storage,
       makeRoom: () => this.#files.sacrificeUpcoming(),
@@ -164,7 +168,7 @@ export class LocalLog implements ShardLog {
           replay(buffer, start, lengthBytes, position, epoch);
         },
       });
-      await this.#segments.open();
+      await this.segments.open();
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
       this.#salt = found.salt;
@@ -174,7 +178,7 @@ export class LocalLog implements ShardLog {
       this.#files.start(found);
       await this.#writer.writeOpeningFrame(epoch);
       await this.#writer.syncWritten();
-      await this.#segments.removeOrphans();
+      await this.segments.removeOrphans();
       this.#state = 'open';
       const { lostBytes, lostBefore } = found;
       const loss = this.#hasLoss ? { bytes: lostBytes, before: lostBefore as Position } : undefined;
@@ -182,7 +186,7 @@ export class LocalLog implements ShardLog {
     } catch (error) {
       this.#state = 'failed';
       await this.#files.stop();
-      await this.#segments.close();
+      await this.segments.close();
       throw operatingError(error);
     }
   }
@@ -228,13 +232,17 @@ export class LocalLog implements ShardLog {
   chunkAt(position: Position, lengthBytes?: number): Chunk | undefined {
     const chunk = this.#writer.arena.find(position);
     if (chunk !== undefined || lengthBytes === undefined) return chunk;
-    if (isSegmentPosition(position)) return this.#segments.find(position, lengthBytes);
+    if (isSegmentPosition(position)) return this.segments.find(position, lengthBytes);
     return this.#windows.find(position, lengthBytes);
   }
 
   async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     if (this.#state === 'closed') throw new BrokerError('closing', 'the log is closed');
-    if (isSegmentPosition(position)) return this.#loadFromSegment(position, lengthBytes, aheadBytes);
+    if (isSegmentPosition(position)) {
+      return await this.segments.load(position, lengthBytes, aheadBytes).catch((error: unknown) => {
+        throw operatingError(error);
+      });
+    }
     const file = this.#files.fileAt(position);
     const handle = file?.handle;
     if (file === undefined || handle === undefined) {
@@ -260,14 +268,6 @@ export class LocalLog implements ShardLog {
     }
   }
 
-  async #loadFromSegment(position: Position, lengthBytes: number, aheadBytes: number | undefined): Promise<Chunk> {
-    try {
-      return await this.#segments.load(position, lengthBytes, aheadBytes);
-    } catch (error) {
-      throw operatingError(error);
-    }
-  }
-
   /** Offset in this file up to which commits are durable. */
   #durableOffset(file: WalFile): number {
     const { durableFileSequence, durablePosition } = this.#writer;
@@ -276,12 +276,12 @@ export class LocalLog implements ShardLog {
   }
 
   hold(position: Position): void {
-    if (isSegmentPosition(position)) this.#segments.hold(position);
+    if (isSegmentPosition(position)) this.segments.hold(position);
     else this.#files.hold(position);
   }
 
   release(position: Position): void {
-    if (isSegmentPosition(position)) this.#segments.release(position, this.#appliedPosition);
+    if (isSegmentPosition(position)) this.segments.release(position, this.#appliedPosition);
     else this.#files.release(position, this.#appliedPosition);
   }
 
@@ -316,7 +316,7 @@ export class LocalLog implements ShardLog {
   }
 
   createSegment(): Promise<SegmentWriter> {
-    return this.#segments.create();
+    return this.segments.create();
   }
 
   async freeBytes(): Promise<number> {
@@ -325,7 +325,7 @@ export class LocalLog implements ShardLog {
 
   adoptSegment(id: number): AdoptedSegment | undefined {
     try {
-      return this.#segments.adopt(id, this.#appliedPosition);
+      return this.segments.adopt(id, this.#appliedPosition);
     } catch (error) {
       const isAccepted = error instanceof BrokerError && error.kind === 'corrupt' && this.#onLoss !== undefined;
       if (!isAccepted || this.#state !== 'opening') throw error;
@@ -335,11 +335,11 @@ export class LocalLog implements ShardLog {
   }
 
   skipSegmentIds(id: number): void {
-    this.#segments.skipIds(id);
+    this.segments.skipIds(id);
   }
 
   get liveSegments(): readonly number[] {
-    return this.#segments.liveIds();
+    return this.segments.liveIds();
   }
 
   get hasRoom(): boolean {
@@ -366,7 +366,7 @@ export class LocalLog implements ShardLog {
     if (this.#hasLoss) return true;
     const nextPosition = endPosition + 1;
     const freedBytes =
-      this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.#segments.reclaimableBytes(nextPosition);
+      this.#files.reclaimableBytes(nextPosition, durableFileSequence) + this.segments.reclaimableBytes(nextPosition);
     if (freedBytes === 0) return false;
     return (
       freedBytes + diskBlockBytes >= this.#checkpoints.nextBytes ||
@@ -420,14 +420,14 @@ export class LocalLog implements ShardLog {
       await this.#writer.syncWritten();
       const { durableFileSequence } = this.#writer;
       reclaimed = this.#files.reclaimable(position, durableFileSequence);
-      reclaimedSegments = this.#segments.reclaimable(position);
+      reclaimedSegments = this.segments.reclaimable(position);
       return [...this.#files.files()]
         .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
         .flatMap((file) => tableOf(file, file.sequence === durableFileSequence));
     });
     this.#hasLoss = false;
     await this.#files.reclaim(reclaimed);
-    await this.#segments.reclaim(reclaimedSegments);
+    await this.segments.reclaim(reclaimedSegments);
     if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
   }
 
@@ -435,7 +435,7 @@ export class LocalLog implements ShardLog {
   beginBackup(): LogBackup {
     const end = this.#writer.cut();
     const files = [...this.#files.files()];
-    const segments = this.#segments.pin();
+    const segments = this.segments.pin();
     const checkpoint = this.#checkpoints.keep();
     for (const file of files) this.#files.beginRead(file);
     const wal = files.map((file) => ({
@@ -450,7 +450,7 @@ export class LocalLog implements ShardLog {
       ],
       release: async () => {
         this.#checkpoints.letGo();
-        await this.#segments.unpin();
+        await this.segments.unpin();
         for (const file of files) await this.#files.endRead(file);
       },
     };
@@ -471,6 +471,6 @@ export class LocalLog implements ShardLog {
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
     await this.#windows.whenIdle();
     await this.#files.stop();
-    await this.#segments.close();
+    await this.segments.close();
   }
 }

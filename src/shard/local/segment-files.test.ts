@@ -18,6 +18,7 @@ import {
   segmentNames,
   testData,
   testReadAheadBytes,
+  testSmallBytes,
   writeSegment,
 } from './segment-test-data.ts';
 import { loadedBytesMax, segmentHandlesMax } from './wal-limits.ts';
@@ -292,7 +293,12 @@ describe('holds', () => {
   });
 
   test('a slot is taken again only after all others, and does not show what was there before', async () => {
-    const files = new SegmentFiles({ storage: new MemoryStorage(), readAheadBytes: testReadAheadBytes, slotCount: 3 });
+    const files = new SegmentFiles({
+      storage: new MemoryStorage(),
+      readAheadBytes: testReadAheadBytes,
+      smallBytes: testSmallBytes,
+      slotCount: 3,
+    });
     await files.open();
     const adopt = async (seed: number): Promise<{ id: number; basePosition: number }> => {
       const id = await writeSegment(files, seed, 1000);

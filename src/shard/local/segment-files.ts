@@ -15,19 +15,20 @@
 import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
-import type { AdoptedSegment, Chunk, SegmentWriter } from '../shard-log.ts';
+import type { AdoptedSegment, Chunk, LogStretch, SegmentUse, SegmentUses, SegmentWriter } from '../shard-log.ts';
 import { FileHandles } from './file-handles.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import {
   assertPages,
   parseSegmentFileName,
   readSegmentFile,
+  readSegmentParts,
   type SegmentFile,
   SegmentFileWriter,
   segmentFileName,
   segmentPageBytes,
 } from './segment-file.ts';
-import { segmentHandlesMax, segmentsMax } from './wal-limits.ts';
+import { segmentHandlesMax, segmentsMax, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
 
 const firstPosition = 2 ** 51;
 const slotBytes = 2 ** 31;
@@ -41,6 +42,8 @@ export interface SegmentFilesOptions {
   readonly storage: Storage;
   /** Size of one read, in bytes; rounded up to whole pages. */
   readonly readAheadBytes: number;
+  /** Segments with less data are small. */
+  readonly smallBytes: number;
   /** Segments in use at once, segmentsMax if absent. */
   readonly slotCount?: number;
 }
@@ -54,17 +57,24 @@ interface Segment {
   readonly sizeBytes: number;
   readonly pageTable: Buffer;
   holdCount: number;
+  /** Of what is held. */
+  liveBytes: number;
+  /** What liveBytes is measured against: the most that it was, or all data if that is not known. */
+  fullBytes: number;
+  /** It was so at the last findSparse(). */
+  wasSparse: boolean;
   /** End of the log when holdCount last fell to 0, or when it was adopted. */
   releasedAt: number;
   /** Nothing is read from it any more; its slot is free when its file is removed. */
   isReclaimed: boolean;
 }
 
-export class SegmentFiles {
+export class SegmentFiles implements SegmentUses {
   readonly #storage: Storage;
   readonly #slotCount: number;
   /** Whole pages. */
   readonly #readAheadBytes: number;
+  readonly #smallBytes: number;
   readonly #windows = new LoadedWindows();
   readonly #handles: FileHandles;
   /** Found by open(), or why it cannot be adopted. Adopted ones are removed. */
@@ -92,10 +102,11 @@ export class SegmentFiles {
   readonly #removals = new Set<Promise<void>>();
   #isClosed = false;
 
-  constructor({ storage, readAheadBytes, slotCount = segmentsMax }: SegmentFilesOptions) {
+  constructor({ storage, readAheadBytes, smallBytes, slotCount = segmentsMax }: SegmentFilesOptions) {
     this.#storage = storage;
     this.#slotCount = slotCount;
     this.#readAheadBytes = roundUp(readAheadBytes, segmentPageBytes);
+    this.#smallBytes = smallBytes;
     this.#handles = new FileHandles(storage, segmentHandlesMax);
   }
 
@@ -178,6 +189,9 @@ export class SegmentFiles {
       sizeBytes,
       pageTable,
       holdCount: 0,
+      liveBytes: 0,
+      fullBytes: this.#finished.has(id) ? 0 : dataBytes,
+      wasSparse: false,
       releasedAt: endPosition,
       isReclaimed: false,
     };
@@ -277,6 +291,47 @@ export class SegmentFiles {
     if (segment.holdCount > 0) return;
     segment.releasedAt = endPosition;
     this.#unheld.add(segment);
+  }
+
+  addLiveBytes(position: number, bytes: number): void {
+    if (!isSegmentPosition(position)) return;
+    const segment = this.#heldSegment(position);
+    segment.liveBytes += bytes;
+    if (segment.liveBytes > segment.fullBytes) segment.fullBytes = segment.liveBytes;
+  }
+
+  findSparse(except: ReadonlySet<number>): SegmentUse[] {
+    const small: Segment[] = [];
+    const sparse: Segment[] = [];
+    for (const segment of this.#adopted.values()) {
+      if (segment.holdCount === 0 || except.has(segment.id)) continue;
+      if (segment.dataBytes < this.#smallBytes) {
+        small.push(segment);
+        continue;
+      }
+      const isSparse = segment.liveBytes * sparseLiveParts < segment.fullBytes;
+      if (isSparse && segment.wasSparse) sparse.push(segment);
+      segment.wasSparse = isSparse;
+    }
+    if (small.length >= smallSegmentsMax) sparse.push(...small);
+    return sparse.map(({ id, liveBytes }) => ({ id, liveBytes }));
+  }
+
+  rangeOf(id: number): LogStretch | undefined {
+    const segment = this.#adopted.get(id);
+    if (segment === undefined) return undefined;
+    const { basePosition, dataBytes } = segment;
+    return { start: basePosition as Position, end: (basePosition + dataBytes) as Position };
+  }
+
+  async readIndex(id: number): Promise<Buffer> {
+    this.#assertOpen();
+    if (!this.#adopted.has(id)) throw new BrokerError('not-found', `${segmentFileName(id)} is no longer there`);
+    return await this.#handles.use(segmentFileName(id), async (handle) => {
+      const { index } = await readSegmentParts(handle, id);
+      if (index === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is damaged: the index`);
+      return index;
+    });
   }
 
   #heldSegment(position: number): Segment {

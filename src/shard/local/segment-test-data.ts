@@ -7,6 +7,7 @@ import { parseSegmentFileName, segmentPageBytes } from './segment-file.ts';
 import { SegmentFiles } from './segment-files.ts';
 
 export const testReadAheadBytes = 2 * segmentPageBytes;
+export const testSmallBytes = 1000;
 
 export const testData = (seed: number, lengthBytes: number): Buffer => {
   const data = Buffer.alloc(lengthBytes);
@@ -17,7 +18,7 @@ export const testData = (seed: number, lengthBytes: number): Buffer => {
 export const testIndex = (seed: number): Buffer => Buffer.from(`index of segment ${seed}`.repeat(1 + (seed % 5)));
 
 export const openSegments = async (storage: Storage): Promise<SegmentFiles> => {
-  const files = new SegmentFiles({ storage, readAheadBytes: testReadAheadBytes });
+  const files = new SegmentFiles({ storage, readAheadBytes: testReadAheadBytes, smallBytes: testSmallBytes });
   await files.open();
   return files;
 };

@@ -44,6 +44,13 @@ export const segmentHandlesMax = 64;
 /** After so many bytes a segment being written is synced, for the reason that zeroed files are. */
 export const segmentSyncBytes = 8 * 1024 * 1024;
 
+/** A segment is sparse when less than one part in so many of what was wanted of it at first still is. */
+export const sparseLiveParts = 4;
+/** So many small segments are worth being merged. */
+export const smallSegmentsMax = 8;
+/** Segments with less data are small. */
+export const smallSegmentBytes = ({ walFileBytes }: WalLimits): number => walFileBytes / 16;
+
 /** In a file whose first frame cannot be read, frames that prove it to have been durable are looked for so far. */
 export const frameSearchBytes = 4 * 1024 * 1024;
 

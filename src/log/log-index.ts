@@ -1,0 +1,295 @@
+/**
+ * The index of one log: where its messages lie, an entry per run of a message block or per batch, ascending by first offset, in one
+ * typed array. Entries in segments come first, those in the shard's log itself behind them.
+ *
+ * Each entry holds its place in the shard's log until all its messages are settled; it is removed from the array some time later.
+ */
+import type { Position } from '../core/ids.ts';
+import type { LogStore } from './log-store.ts';
+
+/** Fields of an index entry. */
+const entryFields = 5;
+const firstOffsetField = 0;
+/** Position times two, plus one for a batch. */
+const placeField = 1;
+/** Messages at append times 2^26, plus those not settled yet (logs of queues only). */
+const countsField = 2;
+const timestampField = 3;
+/** Of its messages or batches. */
+const sizeField = 4;
+const countUnit = 0x400_0000;
+
+const initialEntries = 4;
+/** Fewer emptied entries than this are not worth a compaction of the index. */
+const compactFrom = 64;
+
+/** What the index knows of a run or batch, or of several batches that follow one another. Filled again and again. */
+export class LogEntry {
+  firstOffset = 0;
+  position = 0 as Position;
+  isBatch = false;
+  count = 0;
+  /** How many of the messages are not settled. */
+  liveCount = 0;
+  /** Latest time of a message. */
+  timestampMs = 0;
+  sizeBytes = 0;
+}
+
+export class LogIndex {
+  readonly #store: LogStore;
+  /** Entries [#head, #head + #count). Allocated with the first entry. */
+  #entries: Float64Array | undefined;
+  #head = 0;
+  #count = 0;
+  /** The first so many entries lie in segments, or were left behind by a fold. */
+  #segmentCount = 0;
+  #sizeBytes = 0;
+  /** Entries whose messages are all settled, not yet removed. Their space is given back already. */
+  #emptied = 0;
+  /** Where the last lookup ended, relative to #head. */
+  #hint = 0;
+
+  constructor(store: LogStore) {
+    this.#store = store;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get segmentCount(): number {
+    return this.#segmentCount;
+  }
+
+  /** Bytes of the messages and batches of all entries, settled ones among them. */
+  get totalBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** Messages that are not settled. */
+  get totalLiveCount(): number {
+    let live = 0;
+    for (let i = 0; i < this.#count; i++) live += this.liveCount(i);
+    return live;
+  }
+
+  firstOffset(index: number): number {
+    return this.#entries![(this.#head + index) * entryFields]!;
+  }
+
+  endOffset(index: number): number {
+    const at = (this.#head + index) * entryFields;
+    return this.#entries![at]! + Math.floor(this.#entries![at + countsField]! / countUnit);
+  }
+
+  position(index: number): Position {
+    return Math.floor(this.#entries![(this.#head + index) * entryFields + placeField]! / 2) as Position;
+  }
+
+  isBatch(index: number): boolean {
+    return this.#entries![(this.#head + index) * entryFields + placeField]! % 2 === 1;
+  }
+
+  liveCount(index: number): number {
+    return this.#entries![(this.#head + index) * entryFields + countsField]! % countUnit;
+  }
+
+  sizeBytes(index: number): number {
+    return this.#entries![(this.#head + index) * entryFields + sizeField]!;
+  }
+
+  timestampMs(index: number): number {
+    return this.#entries![(this.#head + index) * entryFields + timestampField]!;
+  }
+
+  /** Of its bytes, those of messages that are not settled, if all are of one size. */
+  liveBytes(index: number): number {
+    const counts = this.#entries![(this.#head + index) * entryFields + countsField]!;
+    const live = counts % countUnit;
+    return live === 0 ? 0 : Math.ceil((this.sizeBytes(index) * live) / Math.floor(counts / countUnit));
+  }
+
+  /** The entry. */
+  read(index: number): LogEntry {
+    return {
+      firstOffset: this.firstOffset(index),
+      position: this.position(index),
+      isBatch: this.isBatch(index),
+      count: this.endOffset(index) - this.firstOffset(index),
+      liveCount: this.liveCount(index),
+      timestampMs: this.timestampMs(index),
+      sizeBytes: this.sizeBytes(index),
+    };
+  }
+
+  /** The entry that contains `offset`, or the first one after it; -1 if there is none. Valid until the index changes. */
+  find(offset: number): number {
+    const count = this.#count;
+    if (count === 0) return -1;
+    const entries = this.#entries!;
+    // Sequential readers: the same entry as last time or the one after it.
+    let low = this.#hint < count && entries[(this.#head + this.#hint) * entryFields]! <= offset ? this.#hint : 0;
+    if (low > 0 || this.#hint === 0) {
+      if (low + 1 >= count || entries[(this.#head + low + 1) * entryFields]! > offset) return this.#settle(low, offset);
+      if (low + 2 >= count || entries[(this.#head + low + 2) * entryFields]! > offset)
+        return this.#settle(low + 1, offset);
+    }
+    let high = count;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (entries[(this.#head + middle) * entryFields]! <= offset) low = middle;
+      else high = middle;
+    }
+    return this.#settle(low, offset);
+  }
+
+  /** From `index` (contains `offset` or starts before it) to the entry that contains it or comes after it. */
+  #settle(index: number, offset: number): number {
+    this.#hint = index;
+    if (offset < this.endOffset(index) || offset < this.firstOffset(index)) return index;
+    return index + 1 < this.#count ? index + 1 : -1;
+  }
+
+  /** Appends an entry that lies in the shard's log. */
+  add(entry: LogEntry): void {
+    this.#makeRoom(1);
+    this.#set(this.#count++, entry);
+  }
+
+  /** Adds an entry that was left behind by folds, in its place. */
+  insert(entry: LogEntry): void {
+    let index = this.#count;
+    while (index > 0 && this.firstOffset(index - 1) > entry.firstOffset) index--;
+    if (index < this.#segmentCount) this.#segmentCount++;
+    this.#splice(index, index, 1);
+    this.#set(index, entry);
+    this.#hint = 0;
+  }
+
+  /** Puts entries that lie in segments in place of [from, to); what is before them and in no segment was left behind. */
+  replace(from: number, to: number, entries: readonly LogEntry[]): void {
+    this.#segmentCount = Math.max(this.#segmentCount, from);
+    for (let i = from; i < to; i++) {
+      if (this.liveCount(i) > 0) this.#release(i);
+      else this.#emptied--;
+      this.#sizeBytes -= this.sizeBytes(i);
+    }
+    const segmentsReplaced = Math.max(0, Math.min(to, this.#segmentCount) - from);
+    this.#splice(from, to, entries.length);
+    this.#segmentCount += entries.length - segmentsReplaced;
+    entries.forEach((entry, i) => {
+      this.#set(from + i, entry);
+      this.#store.shard.log.segments.addLiveBytes(entry.position, this.liveBytes(from + i));
+    });
+    this.#hint = 0;
+  }
+
+  /** So many messages of the entry are not settled any more. dropEmptied() is to follow. */
+  setLiveCount(index: number, liveCount: number): void {
+    const at = (this.#head + index) * entryFields + countsField;
+    const counts = this.#entries![at]!;
+    const before = counts % countUnit;
+    if (liveCount === before) return;
+    if (liveCount === 0) {
+      this.#release(index);
+      this.#emptied++;
+    }
+    const bytesBefore = index < this.#segmentCount && liveCount > 0 ? this.liveBytes(index) : 0;
+    this.#entries![at] = counts - before + liveCount;
+    if (bytesBefore > 0)
+      this.#store.shard.log.segments.addLiveBytes(this.position(index), this.liveBytes(index) - bytesBefore);
+  }
+
+  /** Removes emptied entries from the head, and those in the middle once they are the larger part of the index. */
+  dropEmptied(): void {
+    if (this.#emptied === 0) return;
+    const entries = this.#entries!;
+    while (this.#count > 0 && entries[this.#head * entryFields + countsField]! % countUnit === 0) {
+      this.#sizeBytes -= this.sizeBytes(0);
+      this.#head++;
+      this.#count--;
+      this.#emptied--;
+      if (this.#segmentCount > 0) this.#segmentCount--;
+      if (this.#hint > 0) this.#hint--;
+    }
+    if (this.#emptied > compactFrom && this.#emptied * 2 > this.#count) this.#compact();
+    if (this.#count === 0) this.#head = 0;
+  }
+
+  /** Forgets everything; the space is given back. */
+  clear(): void {
+    for (let i = 0; i < this.#count; i++) if (this.liveCount(i) > 0) this.#release(i);
+    this.#entries = undefined;
+    this.#emptied = 0;
+    this.#head = 0;
+    this.#count = 0;
+    this.#segmentCount = 0;
+    this.#sizeBytes = 0;
+  }
+
+  #set(index: number, entry: LogEntry): void {
+    const at = (this.#head + index) * entryFields;
+    const entries = this.#entries!;
+    entries[at + firstOffsetField] = entry.firstOffset;
+    entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
+    entries[at + countsField] = entry.count * countUnit + entry.liveCount;
+    entries[at + timestampField] = entry.timestampMs;
+    entries[at + sizeField] = entry.sizeBytes;
+    this.#sizeBytes += entry.sizeBytes;
+    this.#store.holdEntry(entry.position);
+  }
+
+  #release(index: number): void {
+    const position = this.position(index);
+    if (index < this.#segmentCount) this.#store.shard.log.segments.addLiveBytes(position, -this.liveBytes(index));
+    this.#store.releaseEntry(position);
+  }
+
+  /** Makes room for `count` entries in place of [from, to); they are to be set. */
+  #splice(from: number, to: number, count: number): void {
+    if (count === to - from) return;
+    this.#makeRoom(Math.max(0, count - (to - from)));
+    const base = this.#head * entryFields;
+    const end = base + this.#count * entryFields;
+    this.#entries!.copyWithin(base + (from + count) * entryFields, base + to * entryFields, end);
+    this.#count += count - (to - from);
+  }
+
+  #compact(): void {
+    const entries = this.#entries!;
+    let kept = 0;
+    let keptInSegments = 0;
+    for (let i = this.#head; i < this.#head + this.#count; i++) {
+      const at = i * entryFields;
+      if (entries[at + countsField]! % countUnit === 0) {
+        this.#sizeBytes -= entries[at + sizeField]!;
+        continue;
+      }
+      entries.copyWithin(kept * entryFields, at, at + entryFields);
+      if (i < this.#head + this.#segmentCount) keptInSegments++;
+      kept++;
+    }
+    this.#segmentCount = keptInSegments;
+    this.#head = 0;
+    this.#count = kept;
+    this.#emptied = 0;
+    this.#hint = 0;
+  }
+
+  /** For `count` more entries behind the last one. */
+  #makeRoom(count: number): void {
+    this.#entries ??= new Float64Array(initialEntries * entryFields);
+    const capacity = this.#entries.length / entryFields;
+    const neededEntries = this.#count + count;
+    if (this.#head + neededEntries <= capacity) return;
+    if (this.#head * 2 > capacity && neededEntries <= capacity) {
+      this.#entries.copyWithin(0, this.#head * entryFields, (this.#head + this.#count) * entryFields);
+    } else {
+      const grown = new Float64Array(Math.max(capacity * 2, neededEntries) * entryFields);
+      grown.set(this.#entries.subarray(this.#head * entryFields, (this.#head + this.#count) * entryFields));
+      this.#entries = grown;
+    }
+    this.#head = 0;
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Copies what is live of the logs' entries into one or several segments: a log with much gets one of its own, all others share one.
+ * Folds and rewrites both write so, in slices, with other turns of the event loop between them.
+ */
+import type { AckSet } from './ack-set.ts';
+import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from './batch-header.ts';
+import { runDistance, runFirstMessage, runFirstOffset, runFlags, runIndex, runTransient } from './block.ts';
+import { builtInSubscription, type Log } from './log.ts';
+import type { LogStore } from './log-store.ts';
+import { SegmentOutput } from './segment-output.ts';
+
+/** A log with more than this gets a segment of its own. */
+const ownSegmentBytes = 4 * 1024 * 1024;
+/** What one slice may copy; a message counts as some bytes more than it has. */
+const sliceBytes = 512 * 1024;
+const messageCostBytes = 50;
+/** Memory of what was read that is held until it is written. */
+const heldBytesMax = 8 * 1024 * 1024;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Messages [from, to) of an entry that is in memory. */
+export interface CopySource {
+  readonly log: Log;
+  readonly buffer: Buffer;
+  /** Of the run, or of the first batch. */
+  readonly at: number;
+  /** Of batches: where the last one ends. */
+  readonly end: number;
+  readonly isBatch: boolean;
+  readonly from: number;
+  readonly to: number;
+}
+
+export class SegmentCopy {
+  readonly #store: LogStore;
+  #shared: SegmentOutput | undefined;
+  /** Of the log that is being copied. */
+  #output: SegmentOutput | undefined;
+  readonly #outputs: SegmentOutput[] = [];
+  #sliceBytesLeft = sliceBytes;
+  #heldBytes = 0;
+
+  constructor(store: LogStore) {
+    this.#store = store;
+  }
+
+  /** What is copied next is of this log and has about `liveBytes`. Logs come in order of their ids. */
+  async begin(liveBytes: number): Promise<void> {
+    if (liveBytes > ownSegmentBytes) this.#output = await this.#newOutput();
+    else this.#output = this.#shared ??= await this.#newOutput();
+  }
+
+  async #newOutput(): Promise<SegmentOutput> {
+    const output = new SegmentOutput(await this.#store.shard.log.createSegment());
+    this.#outputs.push(output);
+    return output;
+  }
+
+  /** Copies what is not settled. The buffer is held until it is written. */
+  copy(source: CopySource): void {
+    const acks = source.log.deletesOnAck ? source.log.subscriptions.get(builtInSubscription)! : undefined;
+    if (source.isBatch) this.#copyBatches(source, acks);
+    else this.#copyRun(source, acks);
+  }
+
+  /** An entry was passed over, which counts as well. */
+  skip(): void {
+    this.#sliceBytesLeft -= messageCostBytes;
+  }
+
+  /** So many bytes were read into memory of their own, from which is copied next. */
+  noteRead(bytes: number): void {
+    this.#heldBytes += bytes;
+  }
+
+  get isSliceOver(): boolean {
+    return this.#sliceBytesLeft <= 0 || this.#heldBytes >= heldBytesMax;
+  }
+
+  async endSlice(): Promise<void> {
+    const output = this.#output;
+    const mustFlush = this.#heldBytes >= heldBytesMax || (output !== undefined && output.pendingBytes >= sliceBytes);
+    this.#sliceBytesLeft = sliceBytes;
+    if (!mustFlush || output === undefined) return await nextTurn();
+    await output.flush();
+    this.#heldBytes = 0;
+  }
+
+  /** Makes the segments durable. Resolves with their ids; one with nothing in it is not kept. */
+  async finish(): Promise<number[]> {
+    const ids: number[] = [];
+    for (const output of this.#outputs) {
+      if (output.isEmpty) await output.abandon();
+      else ids.push(await output.finish());
+    }
+    return ids;
+  }
+
+  /** Gives up all that was written, also after an error and what is finished. */
+  async abandon(): Promise<void> {
+    for (const output of this.#outputs) await output.abandon();
+  }
+
+  #copyBatches({ log, buffer, at, end, from, to }: CopySource, acks: AckSet | undefined): void {
+    for (let batch = at; batch < end; batch += batchBytes(buffer, batch)) {
+      const first = batchBaseOffset(buffer, batch);
+      const last = first + batchLastOffsetDelta(buffer, batch);
+      if (last < from || first >= to || nextLive(acks, first) > last) continue;
+      this.#output!.batch(log.id, buffer, batch);
+      this.#sliceBytesLeft -= batchBytes(buffer, batch) + messageCostBytes;
+    }
+  }
+
+  #copyRun(source: CopySource, acks: AckSet | undefined): void {
+    let from = nextLive(acks, source.from);
+    while (from < source.to) {
+      const to = Math.min(source.to, acks?.nextSettled(from) ?? source.to);
+      this.#copyMessages(source, from, to);
+      from = nextLive(acks, to);
+    }
+  }
+
+  /** Messages [from, to) of the run. */
+  #copyMessages({ log, buffer, at: run }: CopySource, from: number, to: number): void {
+    const output = this.#output!;
+    const pendingBytes = output.pendingBytes;
+    output.messages({
+      logId: log.id,
+      epoch: log.epochAt(from),
+      isTransient: (runFlags(buffer, run) & runTransient) !== 0,
+      buffer,
+      block: run - runDistance(runIndex(buffer, run)),
+      firstMessage: runFirstMessage(buffer, run) + from - runFirstOffset(buffer, run),
+      count: to - from,
+      firstOffset: from,
+    });
+    this.#sliceBytesLeft -= output.pendingBytes - pendingBytes + (to - from) * messageCostBytes;
+  }
+}
+
+const nextLive = (acks: AckSet | undefined, offset: number): number => acks?.nextOpen(offset) ?? offset;
