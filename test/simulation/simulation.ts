@@ -271,9 +271,10 @@ export class Simulation {
     world.disk.heal();
     this.#consumers.flush();
     // What fails by now has failed before the close.
-    await world.untilTrue(() => world.disk.isIdle, 'the end of all work');
+    const { commits, broker } = world;
+    const isWritten = (): boolean => broker.gate.durable === broker.gate.current;
+    await world.untilTrue(() => isWritten() || world.failure !== undefined, 'the end of all writes');
     if (world.failure !== undefined) return;
-    const { commits } = world;
     world.groups.close();
     await this.#close('closing');
     const { gate } = world.broker;
