@@ -69,7 +69,7 @@ export interface BrokerOptions {
   readonly onFoldFailed?: (error: Error) => void;
   /** A segment of which little is wanted could not be written anew. If it is damaged it is left alone, else it is tried again. */
   readonly onRewriteFailed?: (error: Error) => void;
-  /** How long and how much topics keep; everything if absent. */
+  /** How long and how much topics keep, and how often they and queues with replay are looked at; everything stays if absent. */
   readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
   /** A reader of another protocol has passed over a batch that its producer damaged. */
   readonly onUnreadable?: (batch: UnreadableBatch) => void;
@@ -190,6 +190,7 @@ export class Broker {
       this.#retention = new Retention({
         ...options.retention,
         topics: () => [...this.#vhosts.values()].flatMap((vhost) => [...vhost.topics]),
+        queues: () => [...this.#vhosts.values()].flatMap((vhost) => [...vhost.queues]),
         clock: this.clock,
         onFailed: (error) => this.#fail(error),
       });

@@ -13,6 +13,7 @@ import type { Slice } from '../shard/sweep.ts';
 import { type CatalogChange, type LogAddress, readArguments } from './catalog-changes.ts';
 import { CatalogCheckpoint, changesOfPiece } from './catalog-checkpoint.ts';
 import { Queue } from './queues/queue.ts';
+import { replayRetentionMs } from './queues/queue-arguments.ts';
 import type { Subscription } from './queues/subscription.ts';
 import { type Binding, type Destination, Exchange } from './routing/exchange.ts';
 import { Topic } from './topic.ts';
@@ -248,9 +249,9 @@ export class Catalog implements StateOwner {
     return vhost;
   }
 
-  #createLog({ shard, log }: LogAddress, deletesOnAck: boolean): Log {
+  #createLog({ shard, log }: LogAddress, deletesOnAck: boolean, keepsSettled: boolean): Log {
     if (log < firstTransientLogId) this.#nextLogId = Math.max(this.#nextLogId, log + 1);
-    return this.#options.stores[shard]!.createLog(logId(log), deletesOnAck);
+    return this.#options.stores[shard]!.createLog(logId(log), deletesOnAck, keepsSettled);
   }
 
   #createTopic(change: Change<'topic-create'>): void {
@@ -260,7 +261,7 @@ export class Catalog implements StateOwner {
       name: change.name,
       id: change.id,
       kind: 'topic',
-      partitions: change.logs.map((address) => this.#createLog(address, false)),
+      partitions: change.logs.map((address) => this.#createLog(address, false, false)),
       config: new Map(Object.entries(change.config)),
     });
     topic.savedIn = this.#checkpoint.serial;
@@ -309,7 +310,7 @@ export class Catalog implements StateOwner {
       }));
       subscription = this.#options.subscribe(parts, id, onUnused);
     } else {
-      log = this.#createLog(source, true);
+      log = this.#createLog(source, true, replayRetentionMs(properties.arguments) > 0);
       topic = new Topic({
         vhost: change.vhost,
         name: change.name,

@@ -2,9 +2,12 @@
  * Retention of topics: messages that are older than a topic keeps them, or more than it keeps, are given back from its start. It
  * deletes whole entries (a batch, what was published together, or some 64 KiB of what was folded) and looks at every topic once
  * per interval. Deleting is moving the start of the log, as a commit; the space comes back when nothing else needs it.
+ *
+ * Queues with replay keep what was settled in the same way, and lose only that: what waits or is out stays, however old it is.
  */
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../log/log.ts';
+import type { Queue } from './queues/queue.ts';
 import type { Topic } from './topic.ts';
 
 export interface RetentionPolicy {
@@ -16,6 +19,7 @@ export interface RetentionPolicy {
 
 export interface RetentionOptions {
   readonly topics: () => Iterable<Topic>;
+  readonly queues: () => Iterable<Queue>;
   readonly policyOf: (topic: Topic) => RetentionPolicy;
   readonly clock: Clock;
   readonly checkIntervalMs: number;
@@ -47,7 +51,7 @@ export class Retention {
   }
 
   #sweep(): void {
-    const { topics, policyOf, clock } = this.#options;
+    const { topics, queues, policyOf, clock } = this.#options;
     const nowMs = clock.now();
     for (const topic of topics()) {
       const { ageMs, sizeBytes } = policyOf(topic);
@@ -56,8 +60,25 @@ export class Retention {
         if (start > log.startOffset) log.store.moveStart(log, start);
       }
     }
+    for (const { log, replayRetentionMs } of queues()) {
+      if (log === undefined || replayRetentionMs === 0) continue;
+      const keptFrom = firstToReplay(log, nowMs - replayRetentionMs);
+      if (keptFrom > log.keptFrom) log.store.moveStart(log, keptFrom);
+    }
   }
 }
+
+/** The first offset from which on a queue keeps what is settled. What has no time of its own is not kept. */
+const firstToReplay = (log: Log, oldestMs: number): number => {
+  const first = log.findEntry(log.keptFrom);
+  if (first < 0) return log.durableEnd;
+  let keptFrom = log.keptFrom;
+  for (let entry = first; entry < log.entryCount && log.entryEndOffset(entry) <= log.durableEnd; entry++) {
+    if (log.entryTimestamp(entry) >= oldestMs) break;
+    keptFrom = log.entryEndOffset(entry);
+  }
+  return keptFrom;
+};
 
 /** The first offset to keep. Entries go from the start on while each is too old or the log too large without it. */
 const startToKeep = (log: Log, oldestMs: number, sizeBytesMax: number): number => {

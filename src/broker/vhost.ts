@@ -7,6 +7,7 @@ import type { Random } from '../core/random.ts';
 import type { Catalog } from './catalog.ts';
 import { bindingChange, type CatalogChange, exchangeChange, storeArguments } from './catalog-changes.ts';
 import type { Queue, QueueProperties } from './queues/queue.ts';
+import { replayRetentionArgument, whyNotMilliseconds } from './queues/queue-arguments.ts';
 import {
   type Binding,
   type Destination,
@@ -33,7 +34,7 @@ export interface DeleteQueueOptions {
 }
 
 /** Arguments that must be the same when a queue is declared again. */
-const comparedQueueArguments = ['x-topic', 'x-stream-offset'] as const;
+const comparedQueueArguments = ['x-topic', 'x-stream-offset', replayRetentionArgument] as const;
 
 export class VirtualHost {
   readonly name: string;
@@ -130,7 +131,7 @@ export class VirtualHost {
   /**
    * @param owner the connection, when the queue is to be exclusive
    * @throws BrokerError 'not-equivalent', 'locked', 'wrong-kind' when a topic has the name, 'not-found' and
-   *   'invalid-argument' for the argument x-topic
+   *   'invalid-argument' for the arguments x-topic and x-replay-retention
    */
   declareQueue(name: string, properties: QueueProperties, owner: object | undefined): Queue {
     const existing = this.#state.queues.get(name);
@@ -294,12 +295,17 @@ export class VirtualHost {
     isKept: boolean,
   ): Extract<CatalogChange, { op: 'queue-create' }>['source'] {
     const topicName = args.get('x-topic');
-    if (topicName === undefined) return this.#catalog.newLogAddresses(1, () => this.#shardIndex, !isKept)[0]!;
+    const replayRetention = args.get(replayRetentionArgument);
     const invalid = (argument: string, reason: string): BrokerError =>
       new BrokerError(
         'invalid-argument',
         `invalid arg '${argument}' for queue '${name}' in vhost '${this.name}': ${reason}`,
       );
+    const whyNot = replayRetention === undefined ? undefined : whyNotMilliseconds(replayRetention);
+    if (whyNot !== undefined) throw invalid(replayRetentionArgument, whyNot);
+    if (topicName === undefined) return this.#catalog.newLogAddresses(1, () => this.#shardIndex, !isKept)[0]!;
+    if (replayRetention !== undefined)
+      throw invalid(replayRetentionArgument, '"a subscription on a topic replays what the topic keeps"');
     if (typeof topicName !== 'string') throw invalid('x-topic', '"expected longstr"');
     const topic = this.#state.topics.get(topicName);
     if (topic === undefined) throw new BrokerError('not-found', `no topic '${topicName}' in vhost '${this.name}'`);

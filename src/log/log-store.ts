@@ -40,7 +40,7 @@ import {
   runTransient,
 } from './block.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
-import { builtInSubscription, Log } from './log.ts';
+import { Log } from './log.ts';
 import { LogEntry } from './log-index.ts';
 import { acceptLoss } from './log-loss.ts';
 import {
@@ -136,8 +136,8 @@ export class LogStore implements StateOwner, Rider {
   }
 
   /** The catalog says that this log exists. */
-  createLog(id: LogId, deletesOnAck: boolean): Log {
-    const log = new Log(id, this, deletesOnAck);
+  createLog(id: LogId, deletesOnAck: boolean, keepsSettled = false): Log {
+    const log = new Log(id, this, deletesOnAck, keepsSettled);
     this.#logs.set(id, log);
     if (this.#saved.has(id)) this.#restoreLog(log);
     else if (id < firstTransientLogId) this.#sweep.created(id, log);
@@ -208,7 +208,7 @@ export class LogStore implements StateOwner, Rider {
     this.shard.log.release(position);
   }
 
-  /** Deletes the messages below `offset`, as a commit. */
+  /** Deletes the messages below `offset`, as a commit; of a queue that keeps what is settled only that. */
   moveStart(log: Log, offset: number): void {
     const at = this.shard.beginCommit(recordType.logStart, 1, startBytes);
     const buffer = this.shard.log.reservedBuffer;
@@ -371,10 +371,8 @@ export class LogStore implements StateOwner, Rider {
         log.dropTransient(firstOffset, endOffset);
         return;
       }
-      if (log.deletesOnAck) {
-        entry.liveCount -= log.subscriptions.get(builtInSubscription)!.countWithin(firstOffset, endOffset);
-        if (entry.liveCount === 0) return;
-      }
+      entry.liveCount -= log.goneWithin(firstOffset, endOffset);
+      if (entry.liveCount === 0) return;
     } else {
       this.changing(log);
       log.noteEpoch(epoch, firstOffset);

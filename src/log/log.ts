@@ -40,12 +40,14 @@ export const builtInSubscription = 0;
 export class Log {
   readonly id: LogId;
   readonly store: LogStore;
-  /** Messages settled by the built-in subscription are deleted. */
+  /** Messages settled by the built-in subscription are deleted; those from `keptFrom` on when it has passed them. */
   readonly deletesOnAck: boolean;
   readonly producers = new Producers();
   /** Settled offsets by subscription id. */
   readonly subscriptions = new Map<number, AckSet>();
 
+  /** Of a queue with replay: settled messages from here on can still be read. Never falls. Infinity: none can. */
+  keptFrom: number;
   /** Readers below it get "out of range". Never falls. */
   startOffset = 0;
   /** The next offset. Never falls. */
@@ -73,10 +75,12 @@ export class Log {
   /** Mostly one, and replaced as a whole: watchers come and go while they are told. */
   #watchers: readonly LogWatcher[] = [];
 
-  constructor(id: LogId, store: LogStore, deletesOnAck: boolean) {
+  /** @param keepsSettled with deletesOnAck: what is settled stays until applyStart() */
+  constructor(id: LogId, store: LogStore, deletesOnAck: boolean, keepsSettled: boolean) {
     this.id = id;
     this.store = store;
     this.deletesOnAck = deletesOnAck;
+    this.keptFrom = keepsSettled ? 0 : Number.POSITIVE_INFINITY;
     this.#index = new LogIndex(store);
     if (deletesOnAck) this.subscriptions.set(builtInSubscription, new AckSet(0));
   }
@@ -193,11 +197,28 @@ export class Log {
     return index;
   }
 
-  /** How many of the messages [first, end) are not settled. */
+  /** How many of the messages [first, end) are not gone. */
   #liveWithin(first: number, end: number): number {
-    if (end <= this.startOffset) return 0;
-    if (!this.deletesOnAck) return end - first;
-    return end - first - this.subscriptions.get(builtInSubscription)!.countWithin(first, end);
+    return end <= this.startOffset ? 0 : end - first - this.goneWithin(first, end);
+  }
+
+  /** How many of the messages [from, to) were settled and are not kept. */
+  goneWithin(from: number, to: number): number {
+    if (!this.deletesOnAck) return 0;
+    return this.subscriptions.get(builtInSubscription)!.countWithin(from, Math.min(to, this.keptFrom));
+  }
+
+  /** First offset at or after `offset` whose message is not gone in this way. */
+  nextKept(offset: number): number {
+    if (!this.deletesOnAck || offset >= this.keptFrom) return offset;
+    return Math.min(this.subscriptions.get(builtInSubscription)!.nextOpen(offset), this.keptFrom);
+  }
+
+  /** First offset at or after `offset` whose message is; Infinity if there is none. */
+  nextGone(offset: number): number {
+    if (!this.deletesOnAck) return Number.POSITIVE_INFINITY;
+    const settled = this.subscriptions.get(builtInSubscription)!.nextSettled(offset);
+    return settled < this.keptFrom ? settled : Number.POSITIVE_INFINITY;
   }
 
   noteEpoch(epoch: number, firstOffset: number): void {
@@ -255,23 +276,27 @@ export class Log {
     return this.#index.timestampMs(index);
   }
 
-  /** Settles [from, to) for one subscription; on a queue's own subscription the messages are dropped. Only apply calls it. */
+  /** Settles [from, to) for one subscription; on a queue's own subscription what is not kept is dropped. Only apply calls it. */
   applyAck(subscriptionId: number, from: number, to: number): void {
     const acks = this.subscriptions.get(subscriptionId);
     if (acks === undefined) return;
     this.store.changing(this);
-    if (this.deletesOnAck && subscriptionId === builtInSubscription) this.#dropSettled(acks, from, to);
+    const isOwn = this.deletesOnAck && subscriptionId === builtInSubscription;
+    if (isOwn) this.#dropSettled(acks, from, Math.min(to, this.keptFrom), false);
     acks.add(from, to);
-    if (this.deletesOnAck && subscriptionId === builtInSubscription)
-      this.startOffset = Math.max(this.startOffset, acks.floor);
+    if (isOwn) this.startOffset = Math.max(this.startOffset, Math.min(acks.floor, this.keptFrom));
   }
 
-  /** The log starts at `offset` now, if it started before: what lies below is given back. Only apply calls it. */
+  /**
+   * The log starts at `offset` now, if it started before: what lies below is given back. Of a queue that keeps what is settled
+   * only that goes, and the log starts no later than with the first message that is not. Only apply calls it.
+   */
   applyStart(offset: number): void {
     const start = Math.min(offset, this.endOffset);
     if (start <= this.startOffset) return;
     if (this.deletesOnAck) {
-      this.applyAck(builtInSubscription, this.startOffset, start);
+      if (this.keptFrom === Number.POSITIVE_INFINITY) this.applyAck(builtInSubscription, this.startOffset, start);
+      else this.#keepFrom(start);
       return;
     }
     this.store.changing(this);
@@ -279,6 +304,16 @@ export class Log {
     for (const acks of this.subscriptions.values()) acks.raiseFloor(start);
     for (let i = 0; i < this.entryCount && this.entryEndOffset(i) <= start; i++) this.#index.setLiveCount(i, 0);
     this.#index.dropEmptied();
+  }
+
+  #keepFrom(offset: number): void {
+    const acks = this.subscriptions.get(builtInSubscription)!;
+    const from = this.keptFrom;
+    if (offset <= from) return;
+    this.store.changing(this);
+    this.keptFrom = offset;
+    this.#dropSettled(acks, from, offset, true);
+    this.startOffset = Math.max(this.startOffset, Math.min(acks.floor, offset));
   }
 
   /** Recovery found messages that the protocol called transient: for a queue they count as settled. */
@@ -298,14 +333,16 @@ export class Log {
     this.notifyWatchers();
   }
 
-  #dropSettled(acks: AckSet, from: number, to: number): void {
-    let index = this.findEntry(from);
+  /** Drops the messages of [from, to) that are settled, or those that are about to be: the ones that are not yet. */
+  #dropSettled(acks: AckSet, from: number, to: number, areSettled: boolean): void {
+    let index = to > from ? this.findEntry(from) : -1;
     if (index < 0) return;
     for (; index < this.entryCount && this.entryFirstOffset(index) < to; index++) {
       const low = Math.max(this.entryFirstOffset(index), from);
       const high = Math.min(this.entryEndOffset(index), to);
-      const settled = high - low - acks.countWithin(low, high);
-      this.#index.setLiveCount(index, this.#index.liveCount(index) - settled);
+      const settled = low < high ? acks.countWithin(low, high) : 0;
+      const dropped = areSettled ? settled : Math.max(0, high - low) - settled;
+      this.#index.setLiveCount(index, this.#index.liveCount(index) - dropped);
     }
     this.#index.dropEmptied();
   }

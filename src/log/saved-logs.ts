@@ -1,7 +1,7 @@
 /**
  * Logs in a checkpoint: their numbers, not their messages. Little-endian:
  *
- *   u32 length of the rest, u32 id, f64 start, f64 end, u32 count of epochs, u32 count of subscriptions, u32 count of producers
+ *   u32 length of the rest, u32 id, f64 start, f64 end, f64 kept from (Infinity: nothing), u32 count of epochs, u32 count of subscriptions, u32 count of producers
  *   per epoch: u32 epoch, f64 first offset
  *   per subscription: u32 id, f64 floor, f64 delivered mark, u32 count of ranges, f64 from and f64 to of each
  *   per producer: see producers.ts
@@ -16,6 +16,7 @@ export const saveLog = (out: PieceWriter, log: Log): void => {
   out.u32(log.id);
   out.f64(log.startOffset);
   out.f64(log.endOffset);
+  out.f64(log.keptFrom);
   out.u32(log.epochs.length / 2);
   out.u32(log.subscriptions.size);
   out.u32(log.producers.size);
@@ -70,6 +71,7 @@ export class SavedLogs {
     const reader = new PieceReader(piece, at + 4);
     log.startOffset = reader.f64();
     log.endOffset = log.durableEnd = log.visibleEnd = reader.f64();
+    log.keptFrom = reader.f64();
     const epochCount = reader.u32();
     reader.u32();
     const producerCount = reader.u32();
@@ -103,7 +105,7 @@ const noRanges: readonly number[] = [];
 
 /** From the id of a log on to behind its subscriptions. */
 const visitSubscriptions = (reader: PieceReader, visit: VisitSubscription): void => {
-  reader.at += 20;
+  reader.at += 28;
   const epochCount = reader.u32();
   const subscriptionCount = reader.u32();
   reader.at += 4 + 12 * epochCount;

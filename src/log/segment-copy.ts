@@ -2,10 +2,9 @@
  * Copies what is live of the logs' entries into one or several segments: a log with much gets one of its own, all others share one.
  * Folds and rewrites both write so, in slices, with other turns of the event loop between them.
  */
-import type { AckSet } from './ack-set.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { runDistance, runFirstMessage, runFirstOffset, runFlags, runIndex, runTransient } from './block.ts';
-import { builtInSubscription, type Log } from './log.ts';
+import type { Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
 import { SegmentOutput } from './segment-output.ts';
 
@@ -57,11 +56,10 @@ export class SegmentCopy {
     return output;
   }
 
-  /** Copies what is not settled. The buffer is held until it is written. */
+  /** Copies what is not gone. The buffer is held until it is written. */
   copy(source: CopySource): void {
-    const acks = source.log.deletesOnAck ? source.log.subscriptions.get(builtInSubscription)! : undefined;
-    if (source.isBatch) this.#copyBatches(source, acks);
-    else this.#copyRun(source, acks);
+    if (source.isBatch) this.#copyBatches(source);
+    else this.#copyRun(source);
   }
 
   /** An entry was passed over, which counts as well. */
@@ -102,22 +100,23 @@ export class SegmentCopy {
     for (const output of this.#outputs) await output.abandon();
   }
 
-  #copyBatches({ log, buffer, at, end, from, to }: CopySource, acks: AckSet | undefined): void {
+  #copyBatches({ log, buffer, at, end, from, to }: CopySource): void {
     for (let batch = at; batch < end; batch += batchBytes(buffer, batch)) {
       const first = batchBaseOffset(buffer, batch);
       const last = first + batchLastOffsetDelta(buffer, batch);
-      if (last < from || first >= to || nextLive(acks, first) > last) continue;
+      if (last < from || first >= to || log.nextKept(first) > last) continue;
       this.#output!.batch(log.id, buffer, batch);
       this.#sliceBytesLeft -= batchBytes(buffer, batch) + messageCostBytes;
     }
   }
 
-  #copyRun(source: CopySource, acks: AckSet | undefined): void {
-    let from = nextLive(acks, source.from);
+  #copyRun(source: CopySource): void {
+    const { log } = source;
+    let from = log.nextKept(source.from);
     while (from < source.to) {
-      const to = Math.min(source.to, acks?.nextSettled(from) ?? source.to);
+      const to = Math.min(source.to, log.nextGone(from));
       this.#copyMessages(source, from, to);
-      from = nextLive(acks, to);
+      from = log.nextKept(to);
     }
   }
 
@@ -138,5 +137,3 @@ export class SegmentCopy {
     this.#sliceBytesLeft -= output.pendingBytes - pendingBytes + (to - from) * messageCostBytes;
   }
 }
-
-const nextLive = (acks: AckSet | undefined, offset: number): number => acks?.nextOpen(offset) ?? offset;

@@ -4,9 +4,9 @@ import { LogModel } from './log-model.ts';
 import { type BindingName, type Destination, type DestinationKind, type ExchangeName, exchangeTypes } from './model.ts';
 import { PartModel } from './part-model.ts';
 import { routingKeys } from './publisher.ts';
-import { agedTopic, agedTopicMs, type World } from './world.ts';
+import { agedTopic, agedTopicMs, replayedMs, replayedQueue, type World } from './world.ts';
 
-const queueNames = ['work', 'mail', 'jobs'] as const;
+const queueNames = ['work', 'mail', 'jobs', replayedQueue] as const;
 const partitionCounts: Readonly<Record<string, number>> = { events: 3, [agedTopic]: 1 };
 /** Queues that subscribe a topic: which, and from where on. */
 const subscriptions: Readonly<Record<string, { readonly topic: string; readonly start: 'first' | 'next' }>> = {
@@ -14,6 +14,7 @@ const subscriptions: Readonly<Record<string, { readonly topic: string; readonly 
   tail: { topic: 'events', start: 'next' },
   recent: { topic: agedTopic, start: 'first' },
 };
+const agesMs: Readonly<Record<string, number>> = { [agedTopic]: agedTopicMs, [replayedQueue]: replayedMs };
 const patterns = ['#', 'a.#', 'a.b', 'b'];
 
 const kindOf = (name: string): DestinationKind =>
@@ -67,10 +68,13 @@ export class Administrator {
 
   #declareQueue(name: string): void {
     const subscription = subscriptions[name];
-    const args = subscription && { 'x-topic': subscription.topic, 'x-stream-offset': subscription.start };
+    const args = {
+      ...(subscription && { 'x-topic': subscription.topic, 'x-stream-offset': subscription.start }),
+      ...(name === replayedQueue && { 'x-replay-retention': replayedMs }),
+    };
     const properties = { durable: true, exclusive: false, autoDelete: false };
     const host = this.#world.broker.vhost('/')!;
-    host.declareQueue(name, { ...properties, arguments: new Map(Object.entries(args ?? {})) }, undefined);
+    host.declareQueue(name, { ...properties, arguments: new Map(Object.entries<string | number>(args)) }, undefined);
   }
 
   /** Models of what was just created. */
@@ -89,7 +93,7 @@ export class Administrator {
         name: `${name}/${index}`,
         shard: log.store.shard.index,
         isQueue: kind === 'queue',
-        ageMs: name === agedTopic ? agedTopicMs : Number.POSITIVE_INFINITY,
+        ageMs: agesMs[name] ?? (kind === 'queue' ? 0 : Number.POSITIVE_INFINITY),
       });
     });
     return { name, kind, id, logs, parts: kind === 'queue' ? [new PartModel(logs[0]!, 0)] : [] };

@@ -7,7 +7,7 @@ import type { Consumers } from './consumers.ts';
 import type { GroupMembers } from './group-members.ts';
 import type { IdempotentProducer } from './idempotent-producer.ts';
 import type { Readers } from './readers.ts';
-import { agedTopic, agedTopicMs, type World } from './world.ts';
+import { agedTopic, agedTopicMs, replayedMs, replayedQueue, type World } from './world.ts';
 
 const settleMs = 5;
 const memberTurnMs = 20;
@@ -91,8 +91,11 @@ export class Ending {
   }
 
   async #retentionWorks(): Promise<void> {
-    const logs = this.#world.topic(agedTopic)?.partitions ?? [];
-    this.#world.clock.advance(agedTopicMs);
+    const logs = [
+      ...(this.#world.topic(agedTopic)?.partitions ?? []),
+      ...(this.#world.queue(replayedQueue)?.topic.partitions ?? []),
+    ];
+    this.#world.clock.advance(Math.max(agedTopicMs, replayedMs));
     await this.#untilTrue(
       () => logs.every(({ startOffset, endOffset }) => startOffset === endOffset),
       'the retention of all that is old',

@@ -14,7 +14,7 @@ export interface LogModelOptions {
   readonly name: string;
   readonly shard: number;
   readonly isQueue: boolean;
-  /** Retention may delete what is older. */
+  /** Retention may delete what is older; of a queue, what is older and settled. */
   readonly ageMs: number;
 }
 
@@ -75,6 +75,12 @@ export class LogModel {
   mayBeDeleted(offset: number, nowMs: number): boolean {
     if (offset < this.#toldStart || this.#starts.some((start) => offset < start.offset)) return true;
     return nowMs - this.sent[offset]!.timestampMs >= this.#ageMs;
+  }
+
+  /** A queue need not keep the message at this offset once it is settled. */
+  mayGoWhenSettled(offset: number, nowMs: number): boolean {
+    const { transient, timestampMs } = this.sent[offset]!;
+    return transient || nowMs - timestampMs >= this.#ageMs;
   }
 
   /** What was seen at an offset is what was sent there, now and for ever. */

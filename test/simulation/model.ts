@@ -53,6 +53,13 @@ export class Model {
     return this.destinations.flatMap(({ parts }) => parts);
   }
 
+  /** A reader by offset need not find the message. */
+  mayBeGone(log: LogModel, offset: number, nowMs: number): boolean {
+    if (!log.isQueue) return log.mayBeDeleted(offset, nowMs);
+    const part = this.parts.find((each) => each.log === log)!;
+    return part.isSettled(offset) && log.mayGoWhenSettled(offset, nowMs);
+  }
+
   create(destination: Destination, ticket: number): void {
     this.#destinations.set(destination.id, destination);
     registerOf(this.#names, destination.name, undefined).set(destination.id, ticket);

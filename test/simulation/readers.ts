@@ -1,4 +1,5 @@
 // Readers by offset, each of whom walks from some offset to some other while everything goes on.
+import assert from 'node:assert/strict';
 import { BrokerError } from '../../src/core/errors.ts';
 import type { Log } from '../../src/log/log.ts';
 import { readLog } from '../model/log-contents.ts';
@@ -32,6 +33,10 @@ export class Readers {
     const { startOffset, durableEnd } = log;
     const from = startOffset + dice.below(durableEnd - startOffset + 1);
     const to = from + dice.below(durableEnd - from + 1);
+    for (let offset = logModel.toldStart; offset < startOffset; offset++) {
+      const isGone = model.mayBeGone(logModel, offset, this.#world.clock.nowMs);
+      assert.ok(isGone, `${logModel.name} starts at ${startOffset}, and ${offset} is to be kept`);
+    }
     // Whoever knows the end has been told that it is durable.
     logModel.noteToldEnd(durableEnd);
     this.#readingCount++;
@@ -47,9 +52,8 @@ export class Readers {
     this.readCount++;
     this.#world.trace.note(`read ${found.size} from ${model.name}`);
     if (log.deleted) return;
-    const part = model.isQueue ? this.#world.model.parts.find((each) => each.log === model) : undefined;
     const { nowMs } = this.#world.clock;
-    model.checkRead(found, range, (offset) => part?.isSettled(offset) ?? model.mayBeDeleted(offset, nowMs));
+    model.checkRead(found, range, (offset) => this.#world.model.mayBeGone(model, offset, nowMs));
   }
 
   /** The storage may fail or be closed, and what is read may be deleted meanwhile. */

@@ -51,11 +51,11 @@ const checkLogs = async (world: World, survivors: Survivors): Promise<void> => {
       const model = destination.logs[index]!;
       model.recover({ startOffset, endOffset, messages }, survivors, world.clock.nowMs);
       const acks: AckSet | undefined = destination.kind === 'queue' ? log.subscriptions.get(0) : undefined;
-      for (let offset = startOffset; offset < endOffset; offset++) {
-        assert.ok(
-          messages.has(offset) || acks?.has(offset) === true || offset < log.startOffset,
-          `${model.name}: message ${offset} is missing`,
-        );
+      const { nowMs } = world.clock;
+      const isGone = (offset: number): boolean =>
+        acks === undefined ? offset < log.startOffset : acks.has(offset) && model.mayGoWhenSettled(offset, nowMs);
+      for (let offset = 0; offset < endOffset; offset++) {
+        assert.ok(messages.has(offset) || isGone(offset), `${model.name}: message ${offset} is missing`);
       }
     }
   }

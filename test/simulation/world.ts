@@ -21,6 +21,9 @@ const kib = 1024;
 /** Retention of this topic deletes what is older. */
 export const agedTopic = 'aged';
 export const agedTopicMs = 2_000;
+/** This queue keeps for so long what is settled. */
+export const replayedQueue = 'history';
+export const replayedMs = 1_000;
 const retentionCheckMs = 300;
 
 /** Steps in which whatever is waited for must come about, once there are no faults. */

@@ -2,6 +2,7 @@
 import type { Log } from '../../log/log.ts';
 import type { ArgumentTable } from '../routing/headers-match.ts';
 import type { Topic } from '../topic.ts';
+import { replayRetentionMs } from './queue-arguments.ts';
 import type { Subscription } from './subscription.ts';
 
 export interface QueueProperties {
@@ -47,6 +48,11 @@ export class Queue {
   /** Messages that wait. */
   get messageCount(): number {
     return this.subscription.readyCount;
+  }
+
+  /** How long after its publishing a settled message can be read by offset; 0: not at all. */
+  get replayRetentionMs(): number {
+    return replayRetentionMs(this.properties.arguments);
   }
 
   /** Survives a restart. */

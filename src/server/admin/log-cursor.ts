@@ -18,7 +18,7 @@ import {
   runFirstOffset,
   runIndex,
 } from '../../log/block.ts';
-import { builtInSubscription, type Log } from '../../log/log.ts';
+import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
 import { decompress } from '../../wire/decompress.ts';
 
@@ -68,7 +68,7 @@ export class LogCursor {
 
   #isWanted(offset: number): boolean {
     if (offset >= this.log.durableEnd) return false;
-    return !this.log.deletesOnAck || this.log.subscriptions.get(builtInSubscription)?.has(offset) !== true;
+    return this.log.goneWithin(offset, offset + 1) === 0;
   }
 
   async #readBatch(): Promise<PlacedMessage[]> {
