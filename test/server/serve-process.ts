@@ -5,8 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const repositoryRoot = join(import.meta.dirname, '../..');
-const entry = ['--import', 'tsx', 'src/server/main.ts'];
+export const repositoryRoot = join(import.meta.dirname, '../..');
+export const serveEntry = ['--import', 'tsx', 'src/server/main.ts'];
 
 export interface CommandResult {
   readonly code: number | null;
@@ -20,7 +20,7 @@ export interface RunOptions {
 }
 
 const spawnEntry = (args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess =>
-  spawn(process.execPath, [...entry, ...args], {
+  spawn(process.execPath, [...serveEntry, ...args], {
     cwd: repositoryRoot,
     env: { ...process.env, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -81,7 +81,7 @@ export class ServeProcess {
 
   /** Resolves with the exit code, null after SIGKILL. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    if (this.process.exitCode !== null) return this.process.exitCode;
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return this.process.exitCode;
     const exited = once(this.process, 'exit');
     this.process.kill(signal);
     const [code] = (await exited) as [number | null];

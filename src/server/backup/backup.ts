@@ -7,7 +7,9 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { BrokerError } from '../../core/errors.ts';
+import { inspectLog } from '../../shard/local/inspect-log.ts';
 import { unmarkPrepared, walFileSequence } from '../../shard/local/wal-file.ts';
+import { DiskStorage } from '../../storage/disk-storage.ts';
 import type { BackupResult } from '../admin/admin-protocol.ts';
 import { AdminClient } from '../cli/admin-client.ts';
 import { descriptionName, readDescription, requireFormat } from '../data-directory.ts';
@@ -112,13 +114,37 @@ const stoppedSource = async (path: string): Promise<Source> => {
   const lock = await holdDirectory(path, 'backup');
   const files: SourceFile[] = [];
   for (const folder of (await readdir(path)).filter((name) => /^shard-\d+$/.test(name)).sort()) {
+    const frameEnds = await frameEndsIn(join(path, folder));
     for (const name of (await readdir(join(path, folder))).sort()) {
       if (name.endsWith('.tmp')) continue;
       const { size } = await stat(join(path, folder, name));
-      files.push({ path: `${folder}/${name}`, sizeBytes: size });
+      const isLog = walFileSequence(name) !== undefined;
+      const sizeBytes = isLog ? await contentBytes(join(path, folder, name), size, frameEnds.get(name) ?? 0) : size;
+      files.push({ path: `${folder}/${name}`, sizeBytes });
     }
   }
   return { takenAt: new Date().toISOString(), files, confirm: async () => {}, close: () => lock.release() };
+};
+
+/** Where the last whole frame of each log file ends. */
+const frameEndsIn = async (folder: string): Promise<Map<string, number>> => {
+  const ends = new Map<string, number>();
+  for await (const item of inspectLog(DiskStorage.readOnly(folder))) {
+    if (item.kind === 'frame') ends.set(item.file, Math.max(ends.get(item.file) ?? 0, item.offset + item.lengthBytes));
+  }
+  return ends;
+};
+
+/** Without the zeros behind the last frame, which say as much as the end of the file does. */
+const contentBytes = async (path: string, sizeBytes: number, frameEnd: number): Promise<number> => {
+  let end = frameEnd;
+  let at = 0;
+  for await (const piece of readPieces(path, sizeBytes)) {
+    const last = piece.findLastIndex((byte) => byte !== 0);
+    if (last >= 0) end = Math.max(end, at + last + 1);
+    at += piece.length;
+  }
+  return end;
 };
 
 const copy = async (path: string, source: Source, target: BackupTarget): Promise<BackupSummary> => {
