@@ -33,7 +33,7 @@ import { CheckpointStore } from './checkpoint-store.ts';
 import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
-import type { LogBackup } from './log-backup.ts';
+import { backupOf, type LogBackup } from './log-backup.ts';
 import { operatingError } from './operating-error.ts';
 import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
@@ -433,25 +433,16 @@ export class LocalLog implements ShardLog {
 
   /** Everything up to here, as it lies on disk once it is durable. Whoever calls releases it. */
   beginBackup(): LogBackup {
-    const end = this.#writer.cut();
-    const files = [...this.#files.files()];
-    const segments = this.segments.pin();
     const checkpoint = this.#checkpoints.keep();
-    for (const file of files) this.#files.beginRead(file);
-    const wal = files.map((file) => ({
-      name: file.name,
-      sizeBytes: file === end.file ? end.endOffset : file.endOffset,
-    }));
+    const backup = backupOf(this.#files, this.segments, this.#writer.cut());
     return {
       files: async () => [
         ...(checkpoint === undefined ? [] : await checkpointFiles(this.#storage, checkpoint)),
-        ...wal,
-        ...segments,
+        ...(await backup.files()),
       ],
-      release: async () => {
+      release: () => {
         this.#checkpoints.letGo();
-        await this.segments.unpin();
-        for (const file of files) await this.#files.endRead(file);
+        return backup.release();
       },
     };
   }
