@@ -14,7 +14,7 @@ import { LocalLog } from '../shard/local/local-log.ts';
 import type { BackupFile } from '../shard/local/log-backup.ts';
 import type { WalLimits } from '../shard/local/wal-limits.ts';
 import { Shard } from '../shard/shard.ts';
-import type { Durability } from '../shard/shard-log.ts';
+import type { Durability, OpenProgress } from '../shard/shard-log.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Access } from './access.ts';
 import { Catalog, producerIdPortion } from './catalog.ts';
@@ -41,6 +41,13 @@ export interface Damage {
   readonly topic: string;
   readonly partition: number;
   readonly error: BrokerError;
+}
+
+/** How far the opening of a shard has come. */
+export interface StartProgress extends OpenProgress {
+  readonly shard: number;
+  /** Topics and queues found so far. */
+  readonly topics: number;
 }
 
 export interface BrokerOptions {
@@ -75,6 +82,8 @@ export interface BrokerOptions {
   readonly onUnreadable?: (batch: UnreadableBatch) => void;
   /** Open over damage, with what is left: what is lost is told in one line each. Without it damage is an error. */
   readonly onLoss?: ((what: string) => void) | undefined;
+  /** Opening goes on: called often. */
+  readonly onProgress?: (progress: StartProgress) => void;
   /** Stored bytes are damaged: told once for each place. What needs them gets an error, everything else goes on. */
   readonly onDamaged?: (damage: Damage) => void;
 }
@@ -154,6 +163,8 @@ export class Broker {
       const store = new LogStore(shard);
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();
+      log.onProgress = (progress) =>
+        options.onProgress?.({ ...progress, shard: index, topics: this.#catalog.topicCount });
       store.onRoomChanged = () => this.#noteRoom();
       const { onFoldFailed = () => {}, onRewriteFailed = () => {} } = options;
       const folder = new Folder({ store, clock: this.clock, onFoldFailed, onRewriteFailed });

@@ -71,6 +71,13 @@ export class Catalog implements StateOwner {
     this.vhosts.set('/', new VhostState('/'));
   }
 
+  /** Topics and queues of all virtual hosts. */
+  get topicCount(): number {
+    let count = 0;
+    for (const { topics, queues } of this.vhosts.values()) count += topics.size + queues.size;
+    return count;
+  }
+
   /** Stores the changes as one commit and applies them. */
   commit(changes: readonly CatalogChange[]): void {
     if (changes.length > 0) this.#shard.commitRecord(recordType.catalog, 1, Buffer.from(JSON.stringify(changes)));

@@ -3,6 +3,7 @@
  * thin layer over it.
  */
 import type { Socket } from 'node:net';
+import type { StartProgress } from '../broker/broker.ts';
 import { amqpForm } from '../protocols/amqp/amqp-form.ts';
 import { retentionPolicy } from '../protocols/kafka/topic-config.ts';
 import { DiskStorage } from '../storage/disk-storage.ts';
@@ -89,14 +90,20 @@ const advertisedList = (options: StartBrokerOptions['kafka']): string[] => {
 export interface BrokerProcessOptions {
   readonly logger?: Logger;
   readonly onFatal?: (error: Error) => void;
+  /** The data is being opened: called often. */
+  readonly onProgress?: (progress: StartProgress) => void;
 }
 
 /** Starts with a configuration that is resolved already. */
 export const startBrokerProcess = async (
   config: Config,
-  { logger = createLogger(config.text('log.level')), onFatal = () => {} }: BrokerProcessOptions = {},
+  {
+    logger = createLogger(config.text('log.level')),
+    onFatal = () => {},
+    onProgress = () => {},
+  }: BrokerProcessOptions = {},
 ): Promise<RunningBroker> => {
-  const broker = new BrokerProcess(config, logger, onFatal);
+  const broker = new BrokerProcess(config, { logger, onFatal, onProgress });
   try {
     await broker.start();
   } catch (error) {
@@ -146,6 +153,7 @@ class BrokerProcess implements RunningBroker {
   readonly #config: Config;
   readonly #logger: Logger;
   readonly #onFatal: (error: Error) => void;
+  readonly #onProgress: (progress: StartProgress) => void;
   readonly #startedAt = new Date();
   readonly #listeners: Listener[] = [];
   readonly #connections = new Set<Socket>();
@@ -155,10 +163,11 @@ class BrokerProcess implements RunningBroker {
   #limitLoggedMs = 0;
   #closed: Promise<void> | undefined;
 
-  constructor(config: Config, logger: Logger, onFatal: (error: Error) => void) {
+  constructor(config: Config, { logger, onFatal, onProgress }: Required<BrokerProcessOptions>) {
     this.#config = config;
     this.#logger = logger;
     this.#onFatal = onFatal;
+    this.#onProgress = onProgress;
   }
 
   async start(): Promise<void> {
@@ -210,6 +219,7 @@ class BrokerProcess implements RunningBroker {
         shardCount: config.integer('shards'),
         walBytesMax: config.integer('storage.wal.bytes.max'),
         forms,
+        onProgress: this.#onProgress,
         retention: {
           policyOf: (topic) => retentionPolicy(topic, settings.kafka),
           checkIntervalMs: settings.kafka['log.retention.check.interval.ms'],

@@ -3,6 +3,7 @@ import { startBrokerProcess } from './broker-process.ts';
 import { resolveConfig } from './config.ts';
 import { createLogger } from './logger.ts';
 import { commandName, readyText } from './ready-output.ts';
+import { progressPrinter } from './start-progress.ts';
 
 export interface ServeOptions {
   readonly flags: Readonly<Record<string, unknown>>;
@@ -32,7 +33,8 @@ export const serve = async ({ flags, assignments, file }: ServeOptions): Promise
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);
   process.stdout.on('error', () => {});
 
-  const broker = await startBrokerProcess(config, { logger, onFatal: () => process.exit(1) });
+  const onProgress = progressPrinter((line) => process.stderr.write(`${line}\n`));
+  const broker = await startBrokerProcess(config, { logger, onFatal: () => process.exit(1), onProgress });
   const command = commandName(process.argv[1] ?? 'rosettamq');
   process.stdout.write(readyText({ broker, config, elapsedMs: performance.now(), command }));
 
