@@ -22,7 +22,6 @@ import { GroupStore } from './groups/group-store.ts';
 import type { MessageForm } from './message.ts';
 import { AckCollector } from './queues/ack-collector.ts';
 import { DeliveryLoop } from './queues/delivery-loop.ts';
-import { Subscription } from './queues/subscription.ts';
 import type { SubscriptionPart } from './queues/subscription-part.ts';
 import { Retention, type RetentionPolicy } from './retention.ts';
 import type { Topic } from './topic.ts';
@@ -181,20 +180,19 @@ export class Broker {
     this.#catalog = new Catalog(this.#shards[0]!, {
       stores: this.#stores,
       onLoss: options.onLoss,
-      onQueueUnused: (queue) => {
-        if (queue.properties.autoDelete) this.vhost(queue.vhost)?.removeQueue(queue);
+      subscriptions: {
+        loop: this.#loop,
+        gate: this.gate,
+        forms,
+        acks: (log) => this.#ackCollectors.get(log.store)!,
+        onStorageFailed: (error) => this.#fail(error),
+        onDamaged: (log, error) => this.noteDamaged(log, error),
+        onUnreadable: (log, baseOffset, endOffset) => this.noteUnreadable(log, baseOffset, endOffset),
+        onUnused: ({ queue }) => {
+          if (queue === undefined || queue.deleted) return;
+          if (queue.properties.autoDelete) this.vhost(queue.vhost)?.removeQueue(queue);
+        },
       },
-      subscribe: (parts, subscriptionId, onUnused) =>
-        new Subscription({
-          parts: parts.map((part) => ({ ...part, subscriptionId, forms })),
-          loop: this.#loop,
-          gate: this.gate,
-          acks: (log) => this.#ackCollectors.get(log.store)!,
-          onStorageFailed: (error) => this.#fail(error),
-          onDamaged: (log, error) => this.noteDamaged(log, error),
-          onUnreadable: (log, baseOffset, endOffset) => this.noteUnreadable(log, baseOffset, endOffset),
-          onUnused,
-        }),
     });
     this.groupStore = new GroupStore(this.#shards[0]!);
     if (options.retention !== undefined) {

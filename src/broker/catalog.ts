@@ -5,7 +5,6 @@
  */
 import { BrokerError } from '../core/errors.ts';
 import { logId, type Position } from '../core/ids.ts';
-import type { AckSet } from '../log/ack-set.ts';
 import { builtInSubscription, type Log } from '../log/log.ts';
 import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
 import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
@@ -14,7 +13,7 @@ import { type CatalogChange, type LogAddress, readArguments } from './catalog-ch
 import { CatalogCheckpoint, changesOfPiece } from './catalog-checkpoint.ts';
 import { Queue } from './queues/queue.ts';
 import { replayRetentionMs } from './queues/queue-arguments.ts';
-import type { Subscription } from './queues/subscription.ts';
+import { Subscription, type SubscriptionContext } from './queues/subscription.ts';
 import { type Binding, type Destination, Exchange } from './routing/exchange.ts';
 import { Topic } from './topic.ts';
 import { VhostState } from './vhost-state.ts';
@@ -31,13 +30,8 @@ type Change<Op extends CatalogChange['op']> = Extract<CatalogChange, { op: Op }>
 
 export interface CatalogOptions {
   readonly stores: readonly LogStore[];
-  /** Makes the volatile half of a queue. */
-  readonly subscribe: (
-    parts: readonly { log: Log; acks: AckSet }[],
-    subscriptionId: number,
-    onUnused: () => void,
-  ) => Subscription;
-  readonly onQueueUnused: (queue: Queue) => void;
+  /** For the volatile half of queues. */
+  readonly subscriptions: SubscriptionContext;
   /** Changes that build on a lost one are passed over, and told; without it they are an error. */
   readonly onLoss?: ((what: string) => void) | undefined;
 }
@@ -301,9 +295,6 @@ export class Catalog implements StateOwner {
     let topic: Topic;
     let log: Log | undefined;
     let subscription: Subscription;
-    const onUnused = (): void => {
-      if (!queue.deleted) this.#options.onQueueUnused(queue);
-    };
     if ('topic' in source) {
       const subscribed = vhost.topics.get(source.topic);
       if (subscribed === undefined)
@@ -315,7 +306,7 @@ export class Catalog implements StateOwner {
         log,
         acks: log.store.addSubscription(log, id, floors[index] ?? 0),
       }));
-      subscription = this.#options.subscribe(parts, id, onUnused);
+      subscription = new Subscription(this.#options.subscriptions, id, parts);
     } else {
       log = this.#createLog(source, true, replayRetentionMs(properties.arguments) > 0);
       topic = new Topic({
@@ -327,10 +318,11 @@ export class Catalog implements StateOwner {
         config: noConfig,
       });
       const acks = log.subscriptions.get(builtInSubscription)!;
-      subscription = this.#options.subscribe([{ log, acks }], builtInSubscription, onUnused);
+      subscription = new Subscription(this.#options.subscriptions, builtInSubscription, [{ log, acks }]);
       if (properties.durable && !properties.exclusive) this.topicsById.set(topic.id, topic);
     }
     const queue = new Queue({ vhost: change.vhost, name: change.name, properties, owner, subscription, log, topic });
+    subscription.queue = queue;
     queue.savedIn = this.#checkpoint.serial;
     vhost.queues.set(queue.name, queue);
     vhost.routingVersion++;

@@ -20,6 +20,8 @@ const sizeField = 4;
 const countUnit = 0x400_0000;
 
 const initialEntries = 4;
+/** Then, and from there on twice as many: many logs have few entries, and what is too many of a small index counts. */
+const secondEntries = 12;
 /** Fewer emptied entries than this are not worth a compaction of the index. */
 const compactFrom = 64;
 
@@ -286,7 +288,8 @@ export class LogIndex {
     if (this.#head * 2 > capacity && neededEntries <= capacity) {
       this.#entries.copyWithin(0, this.#head * entryFields, (this.#head + this.#count) * entryFields);
     } else {
-      const grown = new Float64Array(Math.max(capacity * 2, neededEntries) * entryFields);
+      const grownEntries = capacity === initialEntries ? secondEntries : capacity * 2;
+      const grown = new Float64Array(Math.max(grownEntries, neededEntries) * entryFields);
       grown.set(this.#entries.subarray(this.#head * entryFields, (this.#head + this.#count) * entryFields));
       this.#entries = grown;
     }

@@ -20,6 +20,7 @@ import {
   rowTimestamp,
   rowTransient,
 } from './segment-index.ts';
+import { SettledBySubscription } from './settled-by-subscription.ts';
 
 /** Told once per turn or group, however many messages came. */
 export interface LogWatcher {
@@ -44,7 +45,7 @@ export class Log {
   readonly deletesOnAck: boolean;
   readonly producers = new Producers();
   /** Settled offsets by subscription id. */
-  readonly subscriptions = new Map<number, AckSet>();
+  readonly subscriptions = new SettledBySubscription();
 
   /** Of a queue with replay: settled messages from here on can still be read. Never falls. Infinity: none can. */
   keptFrom: number;
@@ -64,7 +65,7 @@ export class Log {
   savedIn = 0;
 
   /** Leader epochs with the first offset written under each, pairwise, ascending. */
-  readonly epochs: number[] = [];
+  epochs: readonly number[] = [];
 
   /** Used by the block builder while it collects: its serial number, the next offset and this log's latest run. */
   buildSerial = 0;
@@ -100,7 +101,8 @@ export class Log {
   }
 
   watch(watcher: LogWatcher): void {
-    this.#watchers = [...this.#watchers, watcher];
+    // Unlike a list that is spread, this one has no room to grow: most have one.
+    this.#watchers = this.#watchers.concat(watcher);
   }
 
   unwatch(watcher: LogWatcher): void {
@@ -222,7 +224,8 @@ export class Log {
   }
 
   noteEpoch(epoch: number, firstOffset: number): void {
-    if (this.epochs.length === 0 || this.epochs[this.epochs.length - 2]! < epoch) this.epochs.push(epoch, firstOffset);
+    if (this.epochs.length === 0 || this.epochs[this.epochs.length - 2]! < epoch)
+      this.epochs = this.epochs.concat(epoch, firstOffset);
   }
 
   /** Leader epoch that the message at `offset` was written under, or the one that would come there. */

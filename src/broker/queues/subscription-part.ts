@@ -51,24 +51,26 @@ const openBatch = (header: Buffer, baseOffset: number, count: number, payload: B
   }
 };
 
-export interface PartOptions {
-  readonly log: Log;
-  readonly subscriptionId: number;
-  readonly acks: AckSet;
+/** The subscription, as its parts see it. One for all of them: there may be very many. */
+export interface PartOwner {
   readonly forms: ReadonlyMap<number, MessageForm>;
   /** What was being read is in memory now, or storage failed. */
-  readonly onLoaded: (error: Error | undefined) => void;
+  onLoaded(part: SubscriptionPart, error: Error | undefined): void;
   /** A message came back. */
-  readonly onReturned: () => void;
+  onReturned(): void;
   /** The batch at these offsets cannot be opened; the subscription goes on behind it. */
-  readonly onUnreadable: (baseOffset: number, endOffset: number) => void;
+  onUnreadable(part: SubscriptionPart, baseOffset: number, endOffset: number): void;
+}
+
+export interface PartOptions {
+  readonly log: Log;
+  readonly acks: AckSet;
 }
 
 export class SubscriptionPart {
   readonly log: Log;
   readonly subscriptionId: number;
   readonly acks: AckSet;
-  readonly delivery: Delivery;
   /** Delivered and neither settled nor returned. */
   inFlightCount = 0;
   /** The next offset that was never delivered by this process. */
@@ -76,21 +78,31 @@ export class SubscriptionPart {
   /** Below it, offsets were delivered before the process started. Set at the first next(), when recovery is over. */
   #deliveredBefore = -1;
   readonly #returned = new OffsetHeap();
-  readonly #reader: LogReader;
-  readonly #options: PartOptions;
+  /** Both are made when something is delivered. */
+  #delivery: Delivery | undefined;
+  #reader: LogReader | undefined;
+  readonly #owner: PartOwner;
   #loading = false;
   #opened: OpenedBatch | undefined;
   /** The run that the last message came from; only valid within one call of the delivery loop. */
   #runEnd = 0;
   #runStart = 0;
 
-  constructor(options: PartOptions) {
-    this.#options = options;
-    this.log = options.log;
-    this.subscriptionId = options.subscriptionId;
-    this.acks = options.acks;
-    this.#reader = new LogReader(options.log, options.log.store.readAhead);
-    this.delivery = new Delivery(this, options.forms);
+  constructor({ log, acks }: PartOptions, subscriptionId: number, owner: PartOwner) {
+    this.#owner = owner;
+    this.log = log;
+    this.subscriptionId = subscriptionId;
+    this.acks = acks;
+  }
+
+  get delivery(): Delivery {
+    this.#delivery ??= new Delivery(this, this.#owner.forms);
+    return this.#delivery;
+  }
+
+  get #readerOfLog(): LogReader {
+    this.#reader ??= new LogReader(this.log, this.log.store.readAhead);
+    return this.#reader;
   }
 
   /** Messages that may go out: those that came back, and those that never went. What the log gave back is neither. */
@@ -143,7 +155,7 @@ export class SubscriptionPart {
   giveBack(offset: number): void {
     this.inFlightCount--;
     this.#returned.push(offset);
-    this.#options.onReturned();
+    this.#owner.onReturned();
   }
 
   /** All ready messages as ranges of offsets, [from, to) pairwise, for a purge; they count as out until they are settled. */
@@ -167,7 +179,7 @@ export class SubscriptionPart {
   /** Nobody consumes: memory for reading ahead is given back. */
   idle(): void {
     if (this.#loading) return;
-    this.#reader.release();
+    this.#reader?.release();
     this.#opened = undefined;
   }
 
@@ -186,11 +198,12 @@ export class SubscriptionPart {
     if (entry < 0) return 'wait';
     // A hole, as compaction leaves: go on with what comes next.
     const found = Math.max(offset, this.log.entryFirstOffset(entry));
-    if (!this.#reader.locate(entry, found)) {
-      this.#load(this.#reader.fill());
+    const reader = this.#readerOfLog;
+    if (!reader.locate(entry, found)) {
+      this.#load(reader.fill());
       return 'loading';
     }
-    const { chunk, at, isBatch } = this.#reader;
+    const { chunk, at, isBatch } = reader;
     if (isBatch) return this.#openBatch(chunk.buffer, at, found);
     this.#runStart = runFirstOffset(chunk.buffer, at);
     this.#runEnd = this.#runStart + runCount(chunk.buffer, at);
@@ -198,7 +211,7 @@ export class SubscriptionPart {
   }
 
   #setFromRun(offset: number): NextState {
-    const { chunk, at: run } = this.#reader;
+    const { chunk, at: run } = this.#readerOfLog;
     const { buffer } = chunk;
     const block = run - runDistance(runIndex(buffer, run));
     const message = runFirstMessage(buffer, run) + offset - this.#runStart;
@@ -229,7 +242,7 @@ export class SubscriptionPart {
   #passUnreadable(opened: OpenedBatch): NextState {
     while (this.#returned.first() !== undefined && this.#returned.first()! < opened.endOffset) this.#returned.pop();
     this.#cursor = Math.max(this.#cursor, opened.endOffset);
-    this.#options.onUnreadable(opened.baseOffset, opened.endOffset);
+    this.#owner.onUnreadable(this, opened.baseOffset, opened.endOffset);
     return this.next();
   }
 
@@ -269,6 +282,6 @@ export class SubscriptionPart {
 
   #loaded(error: Error | undefined): void {
     this.#loading = false;
-    this.#options.onLoaded(error);
+    this.#owner.onLoaded(this, error);
   }
 }

@@ -8,22 +8,25 @@
 import { BrokerError } from '../../core/errors.ts';
 import type { Log, LogWatcher } from '../../log/log.ts';
 import type { DurableGate } from '../../shard/gate.ts';
+import type { MessageForm } from '../message.ts';
 import type { AckCollector } from './ack-collector.ts';
 import type { Delivery, Sink } from './delivery.ts';
 import type { DeliveryLoop, Pumpable } from './delivery-loop.ts';
-import { type PartOptions, SubscriptionPart } from './subscription-part.ts';
+import type { Queue } from './queue.ts';
+import { type PartOptions, type PartOwner, SubscriptionPart } from './subscription-part.ts';
 
-export interface SubscriptionOptions {
-  readonly parts: readonly Omit<PartOptions, 'onLoaded' | 'onReturned' | 'onUnreadable'>[];
+/** What subscriptions need of the broker; one for all of them. */
+export interface SubscriptionContext {
   readonly loop: DeliveryLoop;
   readonly gate: DurableGate;
+  readonly forms: ReadonlyMap<number, MessageForm>;
   readonly acks: (log: Log) => AckCollector;
   readonly onStorageFailed: (error: Error) => void;
   /** What is next in this log cannot be read: consumers are gone. */
   readonly onDamaged: (log: Log, error: BrokerError) => void;
   readonly onUnreadable: (log: Log, baseOffset: number, endOffset: number) => void;
   /** The last consumer has gone. */
-  readonly onUnused: () => void;
+  readonly onUnused: (subscription: Subscription) => void;
 }
 
 /** Neither: there is no message. */
@@ -36,9 +39,11 @@ interface PendingGet {
   readonly callback: GetCallback;
 }
 
-export class Subscription implements LogWatcher, Pumpable {
+export class Subscription implements LogWatcher, Pumpable, PartOwner {
   readonly parts: readonly SubscriptionPart[];
-  readonly #options: SubscriptionOptions;
+  /** The queue that it is of. Set when that is made. */
+  queue: Queue | undefined;
+  readonly #context: SubscriptionContext;
   /** Highest priority first, then in order of arrival. */
   readonly #sinks: Sink[] = [];
   /** Whose turn it is. */
@@ -47,18 +52,22 @@ export class Subscription implements LogWatcher, Pumpable {
   readonly #gets: PendingGet[] = [];
   #cancelled = false;
 
-  constructor(options: SubscriptionOptions) {
-    this.#options = options;
-    this.parts = options.parts.map(
-      (part) =>
-        new SubscriptionPart({
-          ...part,
-          onLoaded: (error) => this.#onLoaded(part.log, error),
-          onReturned: () => options.loop.schedule(this),
-          onUnreadable: (baseOffset, endOffset) => options.onUnreadable(part.log, baseOffset, endOffset),
-        }),
-    );
+  constructor(context: SubscriptionContext, subscriptionId: number, parts: readonly PartOptions[]) {
+    this.#context = context;
+    this.parts = parts.map((part) => new SubscriptionPart(part, subscriptionId, this));
     for (const part of this.parts) part.log.watch(this);
+  }
+
+  get forms(): ReadonlyMap<number, MessageForm> {
+    return this.#context.forms;
+  }
+
+  onReturned(): void {
+    this.#context.loop.schedule(this);
+  }
+
+  onUnreadable({ log }: SubscriptionPart, baseOffset: number, endOffset: number): void {
+    this.#context.onUnreadable(log, baseOffset, endOffset);
   }
 
   get consumerCount(): number {
@@ -87,7 +96,7 @@ export class Subscription implements LogWatcher, Pumpable {
     let at = this.#sinks.length;
     while (at > 0 && this.#sinks[at - 1]!.priority < sink.priority) at--;
     this.#sinks.splice(at, 0, sink);
-    this.#options.loop.schedule(this);
+    this.#context.loop.schedule(this);
   }
 
   /** What the sink has not settled stays out until it is settled or returned. */
@@ -98,11 +107,11 @@ export class Subscription implements LogWatcher, Pumpable {
     if (this.#nextSink > at) this.#nextSink--;
     if (this.#sinks.length > 0) return;
     for (const part of this.parts) part.idle();
-    this.#options.onUnused();
+    this.#context.onUnused(this);
   }
 
   creditAvailable(): void {
-    this.#options.loop.schedule(this);
+    this.#context.loop.schedule(this);
   }
 
   /**
@@ -110,7 +119,7 @@ export class Subscription implements LogWatcher, Pumpable {
    * what must be read is read. Undefined: there is none, or it is damaged, which is told then.
    */
   get(autoAck: boolean, callback: GetCallback): void {
-    const { gate } = this.#options;
+    const { gate } = this.#context;
     this.#gets.push({ autoAck, ticket: gate.current, callback });
     if (gate.durable >= gate.current) this.#serveGets();
     else gate.wait(gate.current, { onDurable: () => this.#serveGets() });
@@ -122,10 +131,10 @@ export class Subscription implements LogWatcher, Pumpable {
     for (const part of this.parts) {
       const ranges = part.takeAllReady();
       for (let i = 0; i < ranges.length; i += 2) {
-        this.#options.acks(part.log).add(part, ranges[i]!, ranges[i + 1]!);
+        this.#context.acks(part.log).add(part, ranges[i]!, ranges[i + 1]!);
         count += ranges[i + 1]! - ranges[i]!;
       }
-      this.#options.acks(part.log).flush();
+      this.#context.acks(part.log).flush();
     }
     return count;
   }
@@ -143,7 +152,7 @@ export class Subscription implements LogWatcher, Pumpable {
   }
 
   onLogVisible(): void {
-    if (this.#sinks.length > 0) this.#options.loop.schedule(this);
+    if (this.#sinks.length > 0) this.#context.loop.schedule(this);
   }
 
   pump(count: number): boolean {
@@ -168,7 +177,7 @@ export class Subscription implements LogWatcher, Pumpable {
     const { offset } = part.delivery;
     part.take();
     part.log.store.noteDelivered(part.log, part.subscriptionId, part.acks, offset + 1);
-    if (autoAck) this.#options.acks(part.log).add(part, offset, offset + 1);
+    if (autoAck) this.#context.acks(part.log).add(part, offset, offset + 1);
   }
 
   /** Index of the consumer whose turn it is, of those with the highest priority that have credit; -1 if none has. */
@@ -198,7 +207,7 @@ export class Subscription implements LogWatcher, Pumpable {
 
   #serveGets(): void {
     for (const part of this.parts) part.beginTurn();
-    while (this.#gets.length > 0 && this.#gets[0]!.ticket <= this.#options.gate.durable) {
+    while (this.#gets.length > 0 && this.#gets[0]!.ticket <= this.#context.gate.durable) {
       const part = this.#partWithMessage();
       if (part === undefined && this.parts.some((one) => one.isLoading)) return;
       const { autoAck, callback } = this.#gets.shift()!;
@@ -209,7 +218,7 @@ export class Subscription implements LogWatcher, Pumpable {
 
   /** Whoever comes next tries again and is told the same; what is not damaged can still be purged or settled. */
   #endDamaged(log: Log, error: BrokerError): void {
-    this.#options.onDamaged(log, error);
+    this.#context.onDamaged(log, error);
     for (const sink of [...this.#sinks]) {
       this.detach(sink);
       sink.onDamaged(error);
@@ -217,19 +226,19 @@ export class Subscription implements LogWatcher, Pumpable {
     for (const { callback } of this.#gets.splice(0)) callback(undefined, error);
   }
 
-  #onLoaded(log: Log, error: Error | undefined): void {
+  onLoaded({ log }: SubscriptionPart, error: Error | undefined): void {
     if (error instanceof BrokerError && error.kind === 'corrupt') {
       this.#endDamaged(log, error);
       return;
     }
     if (error !== undefined) {
-      this.#options.onStorageFailed(error);
+      this.#context.onStorageFailed(error);
       return;
     }
     this.#serveGets();
     if (this.#cancelled || (this.#sinks.length === 0 && this.#gets.length === 0)) {
       for (const part of this.parts) part.idle();
     }
-    this.#options.loop.schedule(this);
+    this.#context.loop.schedule(this);
   }
 }
