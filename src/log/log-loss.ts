@@ -30,6 +30,6 @@ export const acceptLoss = (log: Log, before: Position, reserved: number): number
 const settle = (log: Log, from: number, to: number): number => {
   if (from >= to) return 0;
   const settled = log.deletesOnAck ? log.subscriptions.get(builtInSubscription)!.countWithin(from, to) : 0;
-  for (const id of log.subscriptions.keys()) log.applyAck(id, from, to);
+  for (const [id] of log.subscriptions) log.applyAck(id, from, to);
   return to - from - settled;
 };

@@ -60,12 +60,21 @@ export const firstEntry: FileEntry = {
 };
 
 /** The entries of a file in the table; it goes on if it is the last one. */
-export const tableOf = (file: WalFile, goesOn: boolean): FileEntry[] => {
+const tableOf = (file: WalFile, goesOn: boolean): FileEntry[] => {
   const { sequence, stretches } = file;
   if (stretches.length > 0) return stretches.map((stretch) => ({ sequence, ...stretch }));
   const endOffset = goesOn ? 0 : file.endOffset;
   return [{ sequence, startOffset: walHeaderBytes, chainStart: file.chainStart!, endOffset }];
 };
+/** The table of the files in use, without those that are given back. The last of them is the one with `durableSequence`. */
+export const fileTable = (
+  files: Iterable<WalFile>,
+  durableSequence: number,
+  reclaimed: ReadonlySet<WalFile>,
+): FileEntry[] =>
+  [...files]
+    .filter((file) => file.sequence <= durableSequence && !reclaimed.has(file))
+    .flatMap((file) => tableOf(file, file.sequence === durableSequence));
 
 export interface StoredCheckpoint extends Checkpoint {
   readonly number: number;

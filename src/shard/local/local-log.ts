@@ -28,7 +28,7 @@ import type {
   ShardLog,
   ShardLogOpened,
 } from '../shard-log.ts';
-import { checkpointFiles, tableOf } from './checkpoint-file.ts';
+import { checkpointFiles, fileTable } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
 import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
@@ -46,6 +46,7 @@ import {
   checkpointReserveBytes,
   checkpointRetryMs,
   closingCheckpointShare,
+  diskBlockBytes,
   smallSegmentBytes,
   type WalLimits,
   walLimits,
@@ -62,9 +63,6 @@ export interface LocalLogOptions {
   /** Open over damage, with what is left. What is lost is told in one line each. */
   readonly onLoss?: ((what: string) => void) | undefined;
 }
-
-/** About what the smallest file takes of a disk. */
-const diskBlockBytes = 4096;
 
 type State = 'new' | 'opening' | 'open' | 'closing' | 'failed' | 'closed';
 
@@ -421,9 +419,7 @@ export class LocalLog implements ShardLog {
       const { durableFileSequence } = this.#writer;
       reclaimed = this.#files.reclaimable(position, durableFileSequence);
       reclaimedSegments = this.segments.reclaimable(position);
-      return [...this.#files.files()]
-        .filter((file) => file.sequence <= durableFileSequence && !reclaimed.has(file))
-        .flatMap((file) => tableOf(file, file.sequence === durableFileSequence));
+      return fileTable(this.#files.files(), durableFileSequence, reclaimed);
     });
     this.#hasLoss = false;
     await this.#files.reclaim(reclaimed);

@@ -25,6 +25,8 @@ export const checkpointEveryFiles = 4;
 export const checkpointDeltasMax = 8;
 /** A checkpoint before close is made for so much to replay: the part of a file. */
 export const closingCheckpointShare = 1 / 32;
+/** About what the smallest file takes of a disk. */
+export const diskBlockBytes = 4096;
 /** After a failed checkpoint. */
 export const checkpointRetryMs = 1_000;
 /** Of the disk, what is left to checkpoints when nothing else may grow: files of the log and segments are not begun in it. */
