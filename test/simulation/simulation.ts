@@ -265,8 +265,8 @@ export class Simulation {
     assert.ok(world.disk.isIdle, 'a closed broker leaves nothing at work');
   }
 
-  /** In order: all that was asked for is there afterwards. */
-  async #restart(): Promise<void> {
+  /** In order: all that was asked for is there afterwards. False if the storage fails before. */
+  async #restart(): Promise<boolean> {
     const world = this.#world;
     world.disk.heal();
     this.#consumers.flush();
@@ -274,12 +274,13 @@ export class Simulation {
     const { commits, broker } = world;
     const isWritten = (): boolean => broker.gate.durable === broker.gate.current;
     await world.untilTrue(() => isWritten() || world.failure !== undefined, 'the end of all writes');
-    if (world.failure !== undefined) return;
+    if (world.failure !== undefined) return false;
     world.groups.close();
     await this.#close('closing');
     const { gate } = world.broker;
     assert.equal(gate.durable, gate.current, 'all is durable after a close');
     await this.#comeBack({ durableTicket: gate.durable, commits });
+    return true;
   }
 
   /** Without faults, everything comes out before long, and what is deleted is given back. */
@@ -288,9 +289,8 @@ export class Simulation {
     world.disk.heal();
     world.trace.note('peace');
     // Files that could not be removed stay until the next process.
-    if (this.#dice.chance(0.5)) await this.#restart();
-    if (world.failure !== undefined) await this.#reopenAfterFailure();
-    await this.#crash('machine', false);
+    const isRestarted = this.#dice.chance(0.5) && (await this.#restart());
+    if (!isRestarted) await this.#crash('machine', false);
     await new Ending(world, {
       administrator: this.#administrator,
       consumers: this.#consumers,
@@ -298,7 +298,6 @@ export class Simulation {
       readers: this.#readers,
       members: this.#members,
     }).run();
-    await this.#restart();
     await this.#close('the last close');
     this.tally.deliveries = this.#consumers.deliveredCount;
     this.tally.confirms = this.#publisher.confirmedCount;
