@@ -2,6 +2,8 @@
  * The index of one log: where its messages lie, an entry per run of a message block or per batch, ascending by first offset, in one
  * typed array. Entries in segments come first, those in the shard's log itself behind them.
  *
+ * What a log has much of in one segment has an entry per page of rows: the rows between are read when they are needed.
+ *
  * Each entry holds its place in the shard's log until all its messages are settled; it is removed from the array some time later.
  */
 import type { Position } from '../core/ids.ts';
@@ -15,8 +17,9 @@ const placeField = 1;
 /** Messages at append times 2^26, plus those not settled yet (logs of queues only). */
 const countsField = 2;
 const timestampField = 3;
-/** Of its messages or batches. */
+/** Bytes of its messages or batches, plus 2^40 times the rows of its page. */
 const sizeField = 4;
+const pageUnit = 2 ** 40;
 const countUnit = 0x400_0000;
 
 const initialEntries = 4;
@@ -25,11 +28,16 @@ const secondEntries = 12;
 /** Fewer emptied entries than this are not worth a compaction of the index. */
 const compactFrom = 64;
 
-/** What the index knows of a run or batch, or of several batches that follow one another. Filled again and again. */
+/**
+ * What the index knows of a run or batch, of several batches that follow one another, or of a page of rows in a segment
+ * (segment-index.ts). Filled again and again.
+ */
 export class LogEntry {
   firstOffset = 0;
   position = 0 as Position;
   isBatch = false;
+  /** If not 0 the position is that of a page with so many rows, all of them of batches or none. */
+  pageRows = 0;
   count = 0;
   /** How many of the messages are not settled. */
   liveCount = 0;
@@ -98,7 +106,12 @@ export class LogIndex {
   }
 
   sizeBytes(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields + sizeField]!;
+    const size = this.#entries![(this.#head + index) * entryFields + sizeField]!;
+    return size < pageUnit ? size : size % pageUnit;
+  }
+
+  pageRows(index: number): number {
+    return Math.floor(this.#entries![(this.#head + index) * entryFields + sizeField]! / pageUnit);
   }
 
   timestampMs(index: number): number {
@@ -118,6 +131,7 @@ export class LogIndex {
       firstOffset: this.firstOffset(index),
       position: this.position(index),
       isBatch: this.isBatch(index),
+      pageRows: this.pageRows(index),
       count: this.endOffset(index) - this.firstOffset(index),
       liveCount: this.liveCount(index),
       timestampMs: this.timestampMs(index),
@@ -237,7 +251,7 @@ export class LogIndex {
     entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
     entries[at + countsField] = entry.count * countUnit + entry.liveCount;
     entries[at + timestampField] = entry.timestampMs;
-    entries[at + sizeField] = entry.sizeBytes;
+    entries[at + sizeField] = entry.sizeBytes + entry.pageRows * pageUnit;
     this.#sizeBytes += entry.sizeBytes;
     this.#store.holdEntry(entry.position);
   }
@@ -265,7 +279,7 @@ export class LogIndex {
     for (let i = this.#head; i < this.#head + this.#count; i++) {
       const at = i * entryFields;
       if (entries[at + countsField]! % countUnit === 0) {
-        this.#sizeBytes -= entries[at + sizeField]!;
+        this.#sizeBytes -= entries[at + sizeField]! % pageUnit;
         continue;
       }
       entries.copyWithin(kept * entryFields, at, at + entryFields);

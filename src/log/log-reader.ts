@@ -11,6 +11,15 @@ import { batchBaseOffset, batchBytes, batchHeaderBytes, batchLastOffsetDelta } f
 import { blockBytes, runBytes, runDistance, runIndex } from './block.ts';
 import type { Log } from './log.ts';
 import type { ReadAhead } from './read-ahead.ts';
+import {
+  pageRowAt,
+  rowBytes,
+  rowEndOffset,
+  rowFirstOffset,
+  rowPagePlace,
+  rowPlace,
+  rowTimestamp,
+} from './segment-index.ts';
 
 export class LogReader {
   readonly log: Log;
@@ -22,6 +31,11 @@ export class LogReader {
   #lastBytes = 0;
   #missPosition = 0;
   #missBytes = 0;
+  /** What was missed is a page of rows. */
+  #missesPage = false;
+  /** The page of rows that was used last. */
+  #page: Buffer | undefined;
+  #pagePosition = -1;
 
   // The place of the last successful locate().
   chunk!: Chunk;
@@ -30,6 +44,8 @@ export class LogReader {
   isBatch = false;
   /** End of the block, or of the last batch of the entry, which has several in a segment. */
   entryEnd = 0;
+  /** The offset behind the run, or behind the batches up to entryEnd. */
+  endOffset = 0;
 
   /** @param readAhead for a reader that lives long: release() it when nobody reads */
   constructor(log: Log, readAhead?: ReadAhead) {
@@ -38,17 +54,25 @@ export class LogReader {
   }
 
   /**
-   * Finds the entry of that index in memory and sets the place; of several batches that of the one which holds `offset`.
-   * False: not in memory, call fill() and try again (the index may have changed by then).
+   * Finds the entry of that index in memory and sets the place; of several batches that of the one which holds `offset`, of a page
+   * of rows that of the row. False: not in memory, call fill() and try again (the index may have changed by then).
    */
   locate(entryIndex: number, offset: number): boolean {
     const log = this.log;
-    const position = log.entryPosition(entryIndex);
+    let position = log.entryPosition(entryIndex);
     this.isBatch = log.entryIsBatch(entryIndex);
+    this.endOffset = log.entryEndOffset(entryIndex);
+    if (log.entryPageRows(entryIndex) > 0) {
+      const page = this.#pageOf(entryIndex);
+      if (page === undefined) return false;
+      const row = pageRowAt(page, offset);
+      position = (position - rowPagePlace(page, row) + rowPlace(page, row)) as Position;
+      this.endOffset = rowEndOffset(page, row);
+    }
     const chunk = this.#chunkWith(position, this.isBatch ? batchHeaderBytes : runBytes);
     if (chunk === undefined) return false;
     const at = position - chunk.basePosition;
-    if (this.isBatch) return this.#locateBatch(chunk, at, offset, log.entryEndOffset(entryIndex));
+    if (this.isBatch) return this.#locateBatch(chunk, at, offset, this.endOffset);
     const distance = runDistance(runIndex(chunk.buffer, at));
     const block = at - distance;
     // With the run, so that what is filled in for the header still serves the run.
@@ -57,6 +81,40 @@ export class LogReader {
     if (!this.#covers(chunk, position - distance, end - block)) return false;
     this.#set(chunk, at, end);
     return true;
+  }
+
+  /**
+   * The first offset of the entry, from `offset` on, behind which there may be a message of this time or a later one: of a page of
+   * rows the others are passed over. The entry's end if there is none; undefined: not in memory, call fill() and try again.
+   */
+  firstNotBefore(entryIndex: number, offset: number, timestampMs: number): number | undefined {
+    const { log } = this;
+    if (log.entryPageRows(entryIndex) === 0) return Math.max(offset, log.entryFirstOffset(entryIndex));
+    const page = this.#pageOf(entryIndex);
+    if (page === undefined) return undefined;
+    for (let row = pageRowAt(page, offset); row < page.length / rowBytes; row++) {
+      if (rowTimestamp(page, row) >= timestampMs) return Math.max(offset, rowFirstOffset(page, row));
+    }
+    return log.entryEndOffset(entryIndex);
+  }
+
+  /** The page of rows that the entry stands for, in memory of its own; undefined if it is to be read first. */
+  #pageOf(entryIndex: number): Buffer | undefined {
+    const position = this.log.entryPosition(entryIndex);
+    if (position === this.#pagePosition) return this.#page;
+    const lengthBytes = this.log.entryPageRows(entryIndex) * rowBytes;
+    const chunk = this.log.store.shard.log.chunkAt(position, lengthBytes);
+    if (chunk !== undefined) return this.#keepPage(chunk, position, lengthBytes);
+    this.#misses(position, lengthBytes);
+    this.#missesPage = true;
+    return undefined;
+  }
+
+  #keepPage(chunk: Chunk, position: number, lengthBytes: number): Buffer {
+    const start = position - chunk.basePosition;
+    this.#page = Buffer.from(chunk.buffer.subarray(start, start + lengthBytes));
+    this.#pagePosition = position;
+    return this.#page;
   }
 
   #locateBatch(chunk: Chunk, entryStart: number, offset: number, endOffset: number): boolean {
@@ -84,6 +142,7 @@ export class LogReader {
 
   /** Reads what the last locate() missed. */
   async fill(): Promise<void> {
+    if (this.#missesPage) return await this.#fillPage();
     const aheadBytes = this.#readAhead?.nextBytes(this.#lastBytes, this.#isSequential());
     const position = this.#missPosition as Position;
     const chunk = await this.log.store.shard.log.load(position, this.#missBytes, aheadBytes);
@@ -92,20 +151,31 @@ export class LogReader {
     this.#lastBytes = chunk.buffer.length;
   }
 
-  /** Begins to bring the entry of that index into memory, if it is not there: whoever reads on finds it then. */
-  prefetch(entryIndex: number): void {
-    const { log } = this;
-    const { readAhead, shard } = log.store;
-    const lengthBytes = log.entryIsBatch(entryIndex) ? batchHeaderBytes : runBytes;
-    if (this.#chunkWith(log.entryPosition(entryIndex), lengthBytes) !== undefined || !readAhead.beginPrefetch()) return;
-    shard.log
-      .load(log.entryPosition(entryIndex), lengthBytes)
-      // Who reads there later is told the error.
-      .then(
-        (chunk) => chunk.unpin(),
-        () => {},
-      )
-      .finally(() => readAhead.endPrefetch());
+  /** Begins to bring into memory what lies up to so many bytes behind the last place, if that is behind what is kept there anyway. */
+  prefetch(bytes: number): void {
+    const { readAhead, shard } = this.log.store;
+    const end = (this.chunk.basePosition + this.entryEnd) as Position;
+    if (shard.log.chunkAt((end - 1) as Position) !== undefined) return;
+    for (const position of [end, (end + bytes) as Position]) {
+      if (shard.log.chunkAt(position, 1) !== undefined) continue;
+      if (!readAhead.beginPrefetch()) return;
+      shard.log
+        .load(position, 1)
+        .then(
+          (chunk) => chunk.unpin(),
+          // It may lie behind the end of a file. Who reads there later is told of what is wrong.
+          () => {},
+        )
+        .finally(() => readAhead.endPrefetch());
+    }
+  }
+
+  /** Pages of rows are no part of what is read ahead. */
+  async #fillPage(): Promise<void> {
+    const [position, lengthBytes] = [this.#missPosition as Position, this.#missBytes];
+    const chunk = await this.log.store.shard.log.load(position, lengthBytes, limits.readAheadMinBytes);
+    this.#keepPage(chunk, position, lengthBytes);
+    chunk.unpin();
   }
 
   /** Bytes of memory of what fill() has read. */
@@ -116,6 +186,8 @@ export class LogReader {
   /** Lets go of the read-ahead. */
   release(): void {
     this.#hold(undefined);
+    this.#page = undefined;
+    this.#pagePosition = -1;
   }
 
   #hold(chunk: Chunk | undefined): void {
@@ -130,23 +202,27 @@ export class LogReader {
     return this.#lastBytes > 0 && distance >= 0 && distance < this.#lastBytes + limits.readAheadBytes;
   }
 
+  #misses(position: number, lengthBytes: number): void {
+    this.#missPosition = position;
+    this.#missBytes = lengthBytes;
+    this.#missesPage = false;
+  }
+
   #chunkWith(position: Position, lengthBytes: number): Chunk | undefined {
     const cold = this.#cold;
     if (cold !== undefined && holds(cold, position, lengthBytes)) return cold;
     const chunk = this.log.store.shard.log.chunkAt(position, lengthBytes);
     if (chunk === undefined) {
-      this.#missPosition = position;
-      this.#missBytes = lengthBytes;
+      this.#misses(position, lengthBytes);
     } else if (cold !== undefined) {
-      this.release();
+      this.#hold(undefined);
     }
     return chunk;
   }
 
   #covers(chunk: Chunk, position: number, lengthBytes: number): boolean {
     if (holds(chunk, position, lengthBytes)) return true;
-    this.#missPosition = position;
-    this.#missBytes = lengthBytes;
+    this.#misses(position, lengthBytes);
     return false;
   }
 }

@@ -15,6 +15,8 @@ import {
   rowCount,
   rowFirstOffset,
   rowFlags,
+  rowPage,
+  rowPageRows,
   rowPlace,
   rowSizeBytes,
   rowTimestamp,
@@ -183,6 +185,7 @@ export class Log {
         firstOffset,
         position: (basePosition + rowPlace(index, row)) as Position,
         isBatch: (rowFlags(index, row) & rowBatch) !== 0,
+        pageRows: (rowFlags(index, row) & rowPage) !== 0 ? rowPageRows(index, row) : 0,
         count,
         liveCount,
         timestampMs: rowTimestamp(index, row),
@@ -259,6 +262,11 @@ export class Log {
 
   entryIsBatch(index: number): boolean {
     return this.#index.isBatch(index);
+  }
+
+  /** Rows of the page that the entry stands for; 0 if it stands for itself. */
+  entryPageRows(index: number): number {
+    return this.#index.pageRows(index);
   }
 
   /** False when all its messages are settled: readers pass over it. */

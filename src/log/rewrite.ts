@@ -120,15 +120,15 @@ export class Rewrite {
     const { log } = reader;
     let offset = share.from;
     while (!log.deleted && !this.#isCancelled()) {
-      const entry = this.#nextEntry(log, offset, share.to);
+      const entry = this.#nextEntry(log, Math.max(offset, log.startOffset), share.to);
       if (entry < 0) return;
-      offset = Math.max(offset, log.entryFirstOffset(entry));
+      offset = Math.max(offset, log.startOffset, log.entryFirstOffset(entry));
       if (!reader.locate(entry, offset)) {
         await this.#fill(reader, offset);
         continue;
       }
       const { chunk, at, entryEnd, isBatch } = reader;
-      const to = log.entryEndOffset(entry);
+      const to = reader.endOffset;
       this.#copy.copy({ log, buffer: chunk.buffer, at, end: entryEnd, isBatch, from: offset, to });
       offset = to;
       if (this.#copy.isSliceOver) await this.#copy.endSlice();

@@ -2,9 +2,13 @@
  * The index of a segment: a row for each entry that the logs get for it, sorted by log and then by offset. Little endian:
  *
  *   row = u32 log id, u32 flags, f64 first offset, u32 count of offsets, u32 place in the segment, f64 latest timestamp (ms),
- *         u32 bytes of its messages or batches, u32 zero
+ *         u32 bytes of its messages or batches, u32 rows of the page
  *
  * The place of messages is that of their run, of batches that of the first.
+ *
+ * Of a log with many rows that follow one another without a gap only every so many are in the index, and so in memory: the rows
+ * between them lie in a page behind the messages, in the same form, and the row in the index stands for all of them. Its place is
+ * that of the page; the last field of a row in a page is the place of the page.
  */
 export const rowBytes = 40;
 
@@ -12,6 +16,15 @@ export const rowBytes = 40;
 export const rowBatch = 1;
 /** Messages that recovery drops. */
 export const rowTransient = 2;
+/** The row stands for a page of rows. */
+export const rowPage = 4;
+
+/** Rows of one page. */
+const pageRowsMax = 128;
+/** Fewer rows are not worth a page. */
+const pageRowsMin = 8;
+/** Offsets of one page, so that an entry of an index can count them. */
+const pageCountMax = 2 ** 25;
 
 export const rowLogId = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes);
 export const rowFlags = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 4);
@@ -20,6 +33,11 @@ export const rowCount = (index: Buffer, row: number): number => index.readUInt32
 export const rowPlace = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 20);
 export const rowTimestamp = (index: Buffer, row: number): number => index.readDoubleLE(row * rowBytes + 24);
 export const rowSizeBytes = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 32);
+export const rowEndOffset = (index: Buffer, row: number): number => rowFirstOffset(index, row) + rowCount(index, row);
+/** Of a row that stands for a page: how many rows that has. */
+export const rowPageRows = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 36);
+/** Of a row in a page: the place of the page. */
+export const rowPagePlace = (page: Buffer, row: number): number => page.readUInt32LE(row * rowBytes + 36);
 
 /** What a row says. */
 export interface SegmentRow {
@@ -64,3 +82,72 @@ export class SegmentIndexBuilder {
     return this.#buffer.subarray(0, this.#count * rowBytes);
   }
 }
+
+/** What is stored of the rows of a segment: its index, and the pages, which are to lie at `place` of its data. */
+export const pagedIndex = (rows: Buffer, place: number): { readonly index: Buffer; readonly pages: Buffer } => {
+  const index: Buffer[] = [];
+  const pages: Buffer[] = [];
+  let pagePlace = place;
+  let to = 0;
+  for (let from = 0; from < rows.length / rowBytes; from = to) {
+    to = pageEnd(rows, from);
+    const stored = rows.subarray(from * rowBytes, to * rowBytes);
+    if (to - from < pageRowsMin) {
+      index.push(stored);
+      continue;
+    }
+    index.push(pageRow(rows, from, to, pagePlace));
+    for (let row = 0; row < to - from; row++) stored.writeUInt32LE(pagePlace, row * rowBytes + 36);
+    pages.push(stored);
+    pagePlace += stored.length;
+  }
+  return { index: Buffer.concat(index), pages: Buffer.concat(pages) };
+};
+
+/** The end of the rows from `from` on that may be in one page. */
+const pageEnd = (rows: Buffer, from: number): number => {
+  const end = Math.min(rows.length / rowBytes, from + pageRowsMax);
+  const flags = rowFlags(rows, from);
+  let to = from + 1;
+  if ((flags & rowTransient) !== 0) return to;
+  while (
+    to < end &&
+    rowLogId(rows, to) === rowLogId(rows, from) &&
+    rowFlags(rows, to) === flags &&
+    rowFirstOffset(rows, to) === rowEndOffset(rows, to - 1) &&
+    rowEndOffset(rows, to) - rowFirstOffset(rows, from) <= pageCountMax
+  ) {
+    to++;
+  }
+  return to;
+};
+
+/** The row that stands for [from, to). */
+const pageRow = (rows: Buffer, from: number, to: number, place: number): Buffer => {
+  const row = Buffer.from(rows.subarray(from * rowBytes, (from + 1) * rowBytes));
+  let timestampMs = rowTimestamp(rows, from);
+  let sizeBytes = 0;
+  for (let each = from; each < to; each++) {
+    timestampMs = Math.max(timestampMs, rowTimestamp(rows, each));
+    sizeBytes += rowSizeBytes(rows, each);
+  }
+  row.writeUInt32LE(rowFlags(rows, from) | rowPage, 4);
+  row.writeUInt32LE(rowEndOffset(rows, to - 1) - rowFirstOffset(rows, from), 16);
+  row.writeUInt32LE(place, 20);
+  row.writeDoubleLE(timestampMs, 24);
+  row.writeUInt32LE(sizeBytes, 32);
+  row.writeUInt32LE(to - from, 36);
+  return row;
+};
+
+/** The row of a page that holds `offset`, or the first one if that lies before it. */
+export const pageRowAt = (page: Buffer, offset: number): number => {
+  let low = 0;
+  let high = page.length / rowBytes;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (rowFirstOffset(page, middle) <= offset) low = middle;
+    else high = middle;
+  }
+  return low;
+};

@@ -14,14 +14,9 @@ import {
   runBytes,
   runTransient,
 } from './block.ts';
-import { rowBatch, rowTransient, SegmentIndexBuilder } from './segment-index.ts';
+import { pagedIndex, rowBatch, rowTransient, SegmentIndexBuilder } from './segment-index.ts';
 
-/** A block is closed at this payload, unless one message alone is larger. */
-const blockPayloadBytesMax = 64 * 1024;
 const blockMessagesMax = 4096;
-/** Neighbouring batches share a row up to this size, and while they lie in one cell of the grid: one read brings them all. */
-const batchRowBytesMax = 32 * 1024;
-const gridBytes = 64 * 1024;
 const timeDeltaMax = 0xffff_ffff;
 const bufferBytes = 1024 * 1024;
 
@@ -41,6 +36,11 @@ export interface MessageRun {
 export class SegmentOutput {
   readonly #writer: SegmentWriter;
   readonly #rows = new SegmentIndexBuilder();
+  /** A block is closed at this payload, unless one message alone is larger. */
+  readonly #blockBytesMax: number;
+  /** Neighbouring batches share a row up to this size, and while they lie in one cell of the grid: one read brings them all. */
+  readonly #batchRowBytesMax: number;
+  readonly #gridBytes: number;
   #buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #filledBytes = 0;
 
@@ -70,6 +70,8 @@ export class SegmentOutput {
 
   constructor(writer: SegmentWriter) {
     this.#writer = writer;
+    this.#blockBytesMax = this.#gridBytes = writer.entryBytes;
+    this.#batchRowBytesMax = writer.entryBytes / 2;
   }
 
   /** Bytes that wait for flush(). */
@@ -148,8 +150,8 @@ export class SegmentOutput {
     const continues =
       this.#batchLogId === logId &&
       this.#batchEndOffset === firstOffset &&
-      end - this.#batchPlace <= batchRowBytesMax &&
-      Math.floor((end - 1) / gridBytes) === Math.floor(this.#batchPlace / gridBytes);
+      end - this.#batchPlace <= this.#batchRowBytesMax &&
+      Math.floor((end - 1) / this.#gridBytes) === Math.floor(this.#batchPlace / this.#gridBytes);
     if (continues) {
       this.#rows.extend(count, timestampMs, sizeBytes);
     } else {
@@ -174,7 +176,9 @@ export class SegmentOutput {
   /** Makes the segment durable; resolves with its id. */
   async finish(): Promise<number> {
     await this.flush();
-    return await this.#writer.finish(this.#rows.bytes());
+    const { index, pages } = pagedIndex(this.#rows.bytes(), this.#writer.sizeBytes);
+    if (pages.length > 0) await this.#writer.append(pages, 0, pages.length);
+    return await this.#writer.finish(index);
   }
 
   abandon(): Promise<void> {
@@ -189,7 +193,7 @@ export class SegmentOutput {
         form !== this.#form ||
         delta < 0 ||
         delta > timeDeltaMax ||
-        this.#payloadBytes + sizeBytes > blockPayloadBytesMax ||
+        this.#payloadBytes + sizeBytes > this.#blockBytesMax ||
         this.#messageCount === blockMessagesMax)
     );
   }

@@ -92,6 +92,8 @@ export interface LogStretch {
 export interface SegmentWriter {
   /** Bytes appended so far. */
   readonly sizeBytes: number;
+  /** What is read together should have no more bytes than this, so that a read brings several such pieces. */
+  readonly entryBytes: number;
   /** Appends buffer[start, end), which must not change before this resolves. One call at a time. */
   append(buffer: Buffer, start: number, end: number): Promise<void>;
   /**

@@ -55,10 +55,11 @@ export const readLog = async (log: Log, from: number, to: number): Promise<Map<n
         await reader.fill();
         continue;
       }
+      assert.ok(reader.endOffset <= end);
       const messages = entryMessages(reader);
       const next = messages.at(-1)![0] + 1;
-      assert.ok(messages[0]![0] >= log.entryFirstOffset(entry) && next > offset && next <= end);
-      if (!reader.isBatch) assert.equal(next, end);
+      assert.ok(messages[0]![0] >= log.entryFirstOffset(entry) && next > offset && next <= reader.endOffset);
+      if (!reader.isBatch) assert.equal(next, reader.endOffset);
       for (const [at, body] of messages) if (at >= offset && at < to) found.set(at, body);
       offset = next;
     } else {

@@ -4,6 +4,7 @@
  */
 import type { Topic } from '../../broker/topic.ts';
 import { batchBytes } from '../../log/batch-header.ts';
+import { runFirstOffset } from '../../log/block.ts';
 import type { Log } from '../../log/log.ts';
 import { LogReader } from '../../log/log-reader.ts';
 import type { Chunk } from '../../shard/shard-log.ts';
@@ -34,7 +35,6 @@ export class PartitionFetch {
   readonly #topicName: string;
   #pieces: Buffer[] = [];
   #nextOffset: number;
-  #entriesRead = 0;
   /** Nothing more is read for this response. */
   #isOver = false;
   /** Bytes seen by measure(), up to #measuredTo. */
@@ -65,7 +65,6 @@ export class PartitionFetch {
   restart(): void {
     this.#pieces = [];
     this.sizeBytes = 0;
-    this.#entriesRead = 0;
     this.#nextOffset = this.#request.fetchOffset;
     if (this.errorCode === ErrorCode.NONE) this.errorCode = this.#check();
   }
@@ -79,10 +78,10 @@ export class PartitionFetch {
     const { log, reader } = this;
     if (log === undefined || reader === undefined || this.isUrgent || this.#isOver) return 'end';
     const bytesMax = Math.min(bytesLeft + this.sizeBytes, this.#request.partitionMaxBytes);
-    for (let entry = log.findEntry(this.#nextOffset); entry >= 0 && entry < log.entryCount; entry++) {
+    for (let entry = log.findEntry(this.#nextOffset); entry >= 0 && entry < log.entryCount; ) {
       if (log.entryFirstOffset(entry) >= log.durableEnd) return 'end';
       if (!log.entryIsLive(entry)) {
-        this.#nextOffset = log.entryEndOffset(entry);
+        this.#nextOffset = log.entryEndOffset(entry++);
         continue;
       }
       const takesAny = isFirst && this.sizeBytes === 0;
@@ -95,7 +94,7 @@ export class PartitionFetch {
         : renderRun(chunk.buffer, at, {
             forms: broker.forms,
             topicName: this.#topicName,
-            leaderEpoch: log.epochAt(log.entryFirstOffset(entry)),
+            leaderEpoch: log.epochAt(runFirstOffset(chunk.buffer, at)),
           });
       if (!takesAny && this.sizeBytes + piece.length > bytesMax) return 'end';
       if (isBatch && pins[pins.length - 1] !== chunk) {
@@ -104,9 +103,9 @@ export class PartitionFetch {
       }
       this.#pieces.push(piece);
       this.sizeBytes += piece.length;
-      this.#entriesRead++;
       if (end < entryEnd) return 'end';
-      this.#nextOffset = log.entryEndOffset(entry);
+      this.#nextOffset = reader.endOffset;
+      if (reader.endOffset >= log.entryEndOffset(entry)) entry++;
     }
     return 'end';
   }
@@ -118,28 +117,21 @@ export class PartitionFetch {
     const { log, reader } = this;
     if (log === undefined || reader === undefined) return 0;
     if (log.deleted) return enoughBytes;
-    for (let entry = log.findEntry(this.#measuredTo); entry >= 0 && entry < log.entryCount; entry++) {
+    for (let entry = log.findEntry(this.#measuredTo); entry >= 0 && entry < log.entryCount; ) {
       if (log.entryFirstOffset(entry) >= log.durableEnd || this.#measuredBytes >= enoughBytes) break;
-      if (log.entryIsLive(entry)) {
-        if (!reader.locate(entry, this.#measuredTo)) return enoughBytes;
-        this.#measuredBytes += reader.entryEnd - reader.at;
-      }
-      this.#measuredTo = log.entryEndOffset(entry);
+      const isLive = log.entryIsLive(entry);
+      if (isLive && !reader.locate(entry, this.#measuredTo)) return enoughBytes;
+      if (isLive) this.#measuredBytes += reader.entryEnd - reader.at;
+      this.#measuredTo = isLive ? reader.endOffset : log.entryEndOffset(entry);
+      if (this.#measuredTo >= log.entryEndOffset(entry)) entry++;
     }
     return this.#measuredBytes;
   }
 
   /** All is read. What the client will ask for next, about as much again, is brought into memory if it is not there. */
   close(): void {
-    const { log, reader } = this;
-    if (log === undefined || reader === undefined) return;
-    const next = this.sizeBytes > 0 ? log.findEntry(this.#nextOffset) : -1;
-    if (next >= 0) {
-      for (const entry of [next, Math.min(next + this.#entriesRead, log.entryCount - 1)]) {
-        if (log.entryIsLive(entry) && log.entryFirstOffset(entry) < log.durableEnd) reader.prefetch(entry);
-      }
-    }
-    reader.release();
+    if (this.sizeBytes > 0) this.reader!.prefetch(this.sizeBytes);
+    this.reader?.release();
   }
 
   respond(isolationLevel: number): PartitionDataInput {

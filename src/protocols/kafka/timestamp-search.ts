@@ -31,12 +31,13 @@ export const findByTimestamp = async (
   broker: Broker,
 ): Promise<FoundRecord | undefined> => {
   let from = log.startOffset;
-  for (let opened = 0; opened < kafkaLimits.timestampBatchesMax; opened++) {
+  for (let count = 0; count < kafkaLimits.timestampBatchesMax; count++) {
     const entry = firstEntryNotBefore(log, from, timestampMs);
     if (entry < 0) return undefined;
-    from = log.entryEndOffset(entry);
-    const records = await readTimes(log, log.entryFirstOffset(entry), broker);
-    const record = records?.find((each) => each.timestampMs >= timestampMs && each.offset >= log.startOffset);
+    const entryEnd = log.entryEndOffset(entry);
+    const opened = await openAt(log, Math.max(from, log.entryFirstOffset(entry)), timestampMs, broker);
+    from = opened?.endOffset ?? entryEnd;
+    const record = opened?.records.find((each) => each.timestampMs >= timestampMs && each.offset >= log.startOffset);
     if (record !== undefined) return record;
   }
   return undefined;
@@ -50,9 +51,9 @@ export const findNewest = async (log: Log, broker: Broker): Promise<FoundRecord 
     if (newest < 0 || log.entryTimestamp(entry) > log.entryTimestamp(newest)) newest = entry;
   }
   if (newest < 0) return undefined;
-  const records = await readTimes(log, log.entryFirstOffset(newest), broker);
+  const opened = await openAt(log, log.entryFirstOffset(newest), log.entryTimestamp(newest), broker);
   let found: FoundRecord | undefined;
-  for (const record of records ?? []) {
+  for (const record of opened?.records ?? []) {
     if (found === undefined || record.timestampMs > found.timestampMs) found = record;
   }
   return found;
@@ -67,18 +68,29 @@ const firstEntryNotBefore = (log: Log, fromOffset: number, timestampMs: number):
   return -1;
 };
 
-/** Offsets and times of the records of the entry at `offset`; undefined if it is gone or cannot be opened. */
-const readTimes = async (log: Log, offset: number, broker: Broker): Promise<FoundRecord[] | undefined> => {
+/**
+ * Offsets and times of records of the entry that holds `offset`, from the first on that may not be older than `timestampMs`, and where
+ * they end; undefined if the entry is gone or cannot be opened.
+ */
+const openAt = async (
+  log: Log,
+  offset: number,
+  timestampMs: number,
+  broker: Broker,
+): Promise<{ readonly records: readonly FoundRecord[]; readonly endOffset: number } | undefined> => {
   const reader = new LogReader(log);
   for (let attempt = 0; attempt < kafkaLimits.fetchLoadsMax; attempt++) {
     const entry = log.findEntry(offset);
-    if (entry < 0 || log.entryFirstOffset(entry) !== offset) return undefined;
-    if (!reader.locate(entry, offset)) {
+    if (entry < 0 || log.entryFirstOffset(entry) > offset) return undefined;
+    const from = reader.firstNotBefore(entry, offset, timestampMs);
+    if (from === log.entryEndOffset(entry)) return { records: [], endOffset: from };
+    if (from === undefined || !reader.locate(entry, from)) {
       await reader.fill();
       continue;
     }
-    const { chunk, at, entryEnd, isBatch } = reader;
-    return isBatch ? await batchesTimes(chunk.buffer, at, entryEnd) : runTimes(chunk.buffer, at, broker);
+    const { chunk, at, entryEnd, endOffset, isBatch } = reader;
+    const records = isBatch ? await batchesTimes(chunk.buffer, at, entryEnd) : runTimes(chunk.buffer, at, broker);
+    return { records, endOffset };
   }
   return undefined;
 };

@@ -187,6 +187,7 @@ export const pageHolds = (pageTable: Buffer, buffer: Buffer, start: number, end:
 export interface SegmentFileWriterOptions {
   readonly storage: Storage;
   readonly id: number;
+  readonly entryBytes: number;
   /** Called when the file is durable under its name, just before finish() resolves. */
   readonly onFinished: (file: SegmentFile) => void;
   /** Called when it is given up, before it is removed. Throws if that is no longer possible. */
@@ -234,6 +235,10 @@ export class SegmentFileWriter implements SegmentWriter {
 
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  get entryBytes(): number {
+    return this.#options.entryBytes;
   }
 
   append(buffer: Buffer, start: number, end: number): Promise<void> {

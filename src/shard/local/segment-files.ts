@@ -16,27 +16,21 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { AdoptedSegment, Chunk, LogStretch, SegmentUse, SegmentUses, SegmentWriter } from '../shard-log.ts';
-import { FileHandles } from './file-handles.ts';
-import { LoadedWindows } from './loaded-windows.ts';
 import {
-  assertPages,
   parseSegmentFileName,
   readSegmentFile,
-  readSegmentParts,
   type SegmentFile,
   SegmentFileWriter,
   segmentFileName,
-  segmentPageBytes,
 } from './segment-file.ts';
-import { segmentHandlesMax, segmentsMax, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
+import { type ReadableSegment, SegmentReads } from './segment-reads.ts';
+import { entriesPerRead, segmentsMax, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
 
 const firstPosition = 2 ** 51;
 const slotBytes = 2 ** 31;
 
 /** True for a position in a segment, false for one in the log itself. */
 export const isSegmentPosition = (position: number): boolean => position >= firstPosition;
-
-const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
 export interface SegmentFilesOptions {
   readonly storage: Storage;
@@ -48,14 +42,13 @@ export interface SegmentFilesOptions {
   readonly slotCount?: number;
 }
 
-/** An adopted segment. The index is not kept. */
-interface Segment {
-  readonly id: number;
-  readonly basePosition: number;
-  readonly dataBytes: number;
+/** A segment file that is whole, without its page table. */
+type FoundSegment = Pick<SegmentFile, 'dataBytes' | 'sizeBytes' | 'index'>;
+
+/** An adopted segment. The index is not kept, and the page table only while it is used. */
+interface Segment extends ReadableSegment {
   /** Size of the file. */
   readonly sizeBytes: number;
-  readonly pageTable: Buffer;
   holdCount: number;
   /** Of what is held. */
   liveBytes: number;
@@ -72,15 +65,12 @@ interface Segment {
 export class SegmentFiles implements SegmentUses {
   readonly #storage: Storage;
   readonly #slotCount: number;
-  /** Whole pages. */
-  readonly #readAheadBytes: number;
   readonly #smallBytes: number;
-  readonly #windows = new LoadedWindows();
-  readonly #handles: FileHandles;
+  readonly #reads: SegmentReads;
   /** Found by open(), or why it cannot be adopted. Adopted ones are removed. */
-  readonly #found = new Map<number, SegmentFile | Error>();
+  readonly #found = new Map<number, FoundSegment | Error>();
   /** Finished by a writer and not yet adopted. */
-  readonly #finished = new Map<number, SegmentFile>();
+  readonly #finished = new Map<number, FoundSegment>();
   /** Neither finished nor given up. */
   readonly #writers = new Set<SegmentFileWriter>();
   /** Adopted and not reclaimed, by id. */
@@ -105,9 +95,8 @@ export class SegmentFiles implements SegmentUses {
   constructor({ storage, readAheadBytes, smallBytes, slotCount = segmentsMax }: SegmentFilesOptions) {
     this.#storage = storage;
     this.#slotCount = slotCount;
-    this.#readAheadBytes = roundUp(readAheadBytes, segmentPageBytes);
     this.#smallBytes = smallBytes;
-    this.#handles = new FileHandles(storage, segmentHandlesMax);
+    this.#reads = new SegmentReads(storage, readAheadBytes);
   }
 
   /**
@@ -124,8 +113,17 @@ export class SegmentFiles implements SegmentUses {
     }
   }
 
-  #read(id: number): Promise<SegmentFile | Error> {
-    return readSegmentFile(this.#storage, id).catch((error: Error) => error);
+  async #read(id: number): Promise<FoundSegment | Error> {
+    try {
+      return this.#note(await readSegmentFile(this.#storage, id));
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
+  #note({ id, dataBytes, sizeBytes, index, pageTable }: SegmentFile): FoundSegment {
+    this.#reads.keepPageTable(id, pageTable);
+    return { dataBytes, sizeBytes, index };
   }
 
   /** The highest id given or seen. */
@@ -148,13 +146,15 @@ export class SegmentFiles implements SegmentUses {
     const writer: SegmentFileWriter = new SegmentFileWriter({
       storage: this.#storage,
       id,
+      entryBytes: this.#reads.readAheadBytes / entriesPerRead,
       onFinished: (file) => {
-        this.#finished.set(id, file);
+        this.#finished.set(id, this.#note(file));
         this.#writers.delete(writer);
       },
       onAbandoned: () => {
         if (this.#adopted.has(id)) throw new Error(`segment ${id} is adopted`);
         this.#finished.delete(id);
+        this.#reads.dropPageTable(id);
         this.#writers.delete(writer);
       },
     });
@@ -179,7 +179,7 @@ export class SegmentFiles implements SegmentUses {
     const file = this.#finished.get(id) ?? this.#found.get(id);
     if (file === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is missing`);
     if (file instanceof Error) throw file;
-    const { dataBytes, sizeBytes, index, pageTable } = file;
+    const { dataBytes, sizeBytes, index } = file;
     const slot = this.#takeSlot();
     const basePosition = firstPosition + slot * slotBytes;
     const segment: Segment = {
@@ -187,7 +187,6 @@ export class SegmentFiles implements SegmentUses {
       basePosition,
       dataBytes,
       sizeBytes,
-      pageTable,
       holdCount: 0,
       liveBytes: 0,
       fullBytes: this.#finished.has(id) ? 0 : dataBytes,
@@ -216,12 +215,15 @@ export class SegmentFiles implements SegmentUses {
   async removeOrphans(): Promise<void> {
     const ids = [...this.#found.keys()];
     this.#found.clear();
-    for (const id of ids) await this.#remove(segmentFileName(id));
+    for (const id of ids) {
+      this.#reads.dropPageTable(id);
+      await this.#remove(segmentFileName(id));
+    }
   }
 
   /** A piece of memory that load() brought in and that holds all of [position, position + lengthBytes). */
   find(position: number, lengthBytes: number): Chunk | undefined {
-    return this.#windows.find(position, lengthBytes);
+    return this.#reads.find(position, lengthBytes);
   }
 
   /**
@@ -233,38 +235,7 @@ export class SegmentFiles implements SegmentUses {
     this.#assertOpen();
     const segment = this.#segmentAt(position);
     if (segment === undefined) throw new BrokerError('not-found', `position ${position} is no longer in the log`);
-    const { basePosition, dataBytes } = segment;
-    const end = position + lengthBytes - basePosition;
-    if (end > dataBytes) throw new RangeError(`position ${position} + ${lengthBytes} lies beyond its segment`);
-    const cached = this.#windows.find(position, lengthBytes);
-    if (cached !== undefined) {
-      cached.pin();
-      return cached;
-    }
-    const start = position - basePosition;
-    const offset = start - (start % segmentPageBytes);
-    const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
-    const wideStart = offset - (offset % this.#readAheadBytes);
-    const wideEnd = Math.min(dataBytes, Math.max(wideStart + this.#readAheadBytes, pagesEnd));
-    const load = (windowStart: number, windowEnd: number): Promise<Chunk> =>
-      this.#handles.use(segmentFileName(segment.id), (handle) =>
-        this.#windows.load({
-          handle,
-          filePosition: basePosition,
-          offset,
-          lengthBytes: pagesEnd - offset,
-          window: { start: windowStart, end: windowEnd },
-          verify: (buffer, readBytes) => assertPages(segment, buffer, readBytes, windowStart),
-          aheadBytes,
-        }),
-      );
-    try {
-      return await load(wideStart, wideEnd);
-    } catch (error) {
-      // What is asked for may be whole: damage around it is for those who read there.
-      if (!(error instanceof BrokerError) || error.kind !== 'corrupt' || segment.isReclaimed) throw error;
-      return await load(offset, pagesEnd);
-    }
+    return await this.#reads.load(segment, position, lengthBytes, aheadBytes);
   }
 
   #assertOpen(): void {
@@ -327,11 +298,7 @@ export class SegmentFiles implements SegmentUses {
   async readIndex(id: number): Promise<Buffer> {
     this.#assertOpen();
     if (!this.#adopted.has(id)) throw new BrokerError('not-found', `${segmentFileName(id)} is no longer there`);
-    return await this.#handles.use(segmentFileName(id), async (handle) => {
-      const { index } = await readSegmentParts(handle, id);
-      if (index === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is damaged: the index`);
-      return index;
-    });
+    return await this.#reads.readIndex(id);
   }
 
   #heldSegment(position: number): Segment {
@@ -402,12 +369,11 @@ export class SegmentFiles implements SegmentUses {
   }
 
   async #removeReclaimed(segments: Segment[]): Promise<void> {
-    for (const { id, basePosition } of segments) {
-      const name = segmentFileName(id);
-      await this.#handles.close(name);
-      this.#windows.drop(basePosition, basePosition + slotBytes);
+    for (const segment of segments) {
+      const { id, basePosition } = segment;
+      await this.#reads.forget(segment, basePosition + slotBytes);
       this.#bySlot.delete((basePosition - firstPosition) / slotBytes);
-      await this.#remove(name);
+      await this.#remove(segmentFileName(id));
     }
   }
 
@@ -426,6 +392,6 @@ export class SegmentFiles implements SegmentUses {
       if (this.#writers.has(writer)) await writer.abandon();
     }
     await Promise.all(this.#removals);
-    await this.#handles.closeAll();
+    await this.#reads.close();
   }
 }

@@ -39,10 +39,14 @@ export const recoveryReadBytes = 4 * 1024 * 1024;
 
 /** Bytes of data in one segment: offsets in it are 31-bit numbers, and the range of positions of each is as wide. */
 export const segmentDataBytesMax = 2 ** 31 - 1;
+/** What is read together in a segment has no more than this part of a read. */
+export const entriesPerRead = 16;
 /** Segments in use at once. */
 export const segmentsMax = 2 ** 20;
 /** Files of segments kept open for reads; more are only while more are read at the same time. */
 export const segmentHandlesMax = 64;
+/** Page tables of segments kept in memory, in bytes: those of 32 GiB of data. */
+export const pageTableBytesMax = 4 * 1024 * 1024;
 /** After so many bytes a segment being written is synced, for the reason that zeroed files are. */
 export const segmentSyncBytes = 8 * 1024 * 1024;
 
