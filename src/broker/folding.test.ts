@@ -83,8 +83,10 @@ test('small batches share entries, and each is found by any of its offsets', asy
 test('what one reader prefetched is in memory for another', async () => {
   const stand = await open(new MemoryDisk());
   const log = stand.broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() }).partitions[0]!;
-  for (let i = 0; i < 160; i++) produce(log, ['value'.padEnd(kib)]);
-  await stand.broker.gate.durableNow();
+  for (let i = 0; i < 160; i++) {
+    produce(log, ['value'.padEnd(kib)]);
+    await stand.broker.gate.durableNow();
+  }
   const isInMemory = (): boolean => new LogReader(log).locate(log.findEntry(42), 42);
   assert.equal(isInMemory(), false);
   const reader = new LogReader(log);
