@@ -1,7 +1,7 @@
 /**
  * The local write-ahead log: ShardLog over the files of one directory. This file joins the parts, each of which owns one
  * kind of state: group-writer.ts (open frame, order of writes), arena.ts (memory), wal-files.ts (files in use, prepared,
- * reclaimed), recovery.ts (found at open), checkpoint-store.ts, loaded-windows.ts, segment-files.ts (what folds have moved).
+ * reclaimed), recovery.ts (found at open), checkpoint-store.ts, log-reads.ts, segment-files.ts (what folds have moved).
  *
  * Opening writes a frame without commits that carries the new epoch. It is durable before open() resolves, so no two
  * opens ever serve under one epoch; and it proves by its durableThrough that all before it is on disk.
@@ -30,12 +30,10 @@ import type {
 } from '../shard-log.ts';
 import { checkpointFiles, fileTable } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
-import { assertFrames } from './frame-cuts.ts';
 import { GroupWriter } from './group-writer.ts';
-import { LoadedWindows } from './loaded-windows.ts';
 import { backupOf, type LogBackup } from './log-backup.ts';
+import { LogReads } from './log-reads.ts';
 import { operatingError } from './operating-error.ts';
-import { readSealedFile } from './read-stretch.ts';
 import { Recovery } from './recovery.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
@@ -75,11 +73,10 @@ export class LocalLog implements ShardLog {
   readonly #onLoss: ((what: string) => void) | undefined;
   readonly #files: WalFiles;
   readonly #writer: GroupWriter;
-  readonly #windows: LoadedWindows;
+  readonly #reads: LogReads;
   readonly segments: SegmentFiles;
   readonly #checkpoints: CheckpointStore;
   #state: State = 'new';
-  #salt = 0;
   #checkpointing: Promise<void> | undefined;
   /** After a failed checkpoint, until another one is wanted. */
   #checkpointRetry: { cancel(): void } | undefined;
@@ -127,7 +124,11 @@ export class LocalLog implements ShardLog {
       },
       onFailed: (error) => this.#fail(error),
     });
-    this.#windows = new LoadedWindows();
+    this.#reads = new LogReads({
+      files: this.#files,
+      writer: this.#writer,
+      walFileBytes: this.#limits.walFileBytes,
+    });
     this.segments = new SegmentFiles({
       storage: options.storage,
       readAheadBytes: this.#limits.readAheadBytes,
@@ -169,7 +170,7 @@ export class LocalLog implements ShardLog {
       await this.segments.open();
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
-      this.#salt = found.salt;
+      this.#reads.salt = found.salt;
       this.#checkpoints.start(found.salt, found.lastCheckpointNumber, found.checkpoint);
       const epoch = (found.chain.epoch + 1) as Epoch;
       this.#writer.start(found.endOffset, found.chain, found.salt);
@@ -231,7 +232,7 @@ export class LocalLog implements ShardLog {
     const chunk = this.#writer.arena.find(position);
     if (chunk !== undefined || lengthBytes === undefined) return chunk;
     if (isSegmentPosition(position)) return this.segments.find(position, lengthBytes);
-    return this.#windows.find(position, lengthBytes);
+    return this.#reads.find(position, lengthBytes);
   }
 
   async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
@@ -241,36 +242,7 @@ export class LocalLog implements ShardLog {
         throw operatingError(error);
       });
     }
-    const file = this.#files.fileAt(position);
-    const handle = file?.handle;
-    if (file === undefined || handle === undefined) {
-      throw new BrokerError('not-found', `position ${position} is no longer in the log`);
-    }
-    const filePosition = file.sequence * this.#limits.walFileBytes;
-    const offset = position - filePosition;
-    const limitOffset = this.#durableOffset(file);
-    if (offset + lengthBytes > limitOffset)
-      throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
-    const piece = file.cuts.pieceAt(offset, limitOffset);
-    if (offset + lengthBytes > piece.end)
-      throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
-    const verify = (buffer: Buffer, readBytes: number): void =>
-      assertFrames(file.name, piece, this.#salt, buffer, readBytes);
-    this.#files.beginRead(file);
-    try {
-      return await this.#windows.load({ handle, filePosition, offset, lengthBytes, window: piece, verify, aheadBytes });
-    } catch (error) {
-      throw operatingError(error);
-    } finally {
-      await this.#files.endRead(file);
-    }
-  }
-
-  /** Offset in this file up to which commits are durable. */
-  #durableOffset(file: WalFile): number {
-    const { durableFileSequence, durablePosition } = this.#writer;
-    if (file.sequence < durableFileSequence) return file.endOffset;
-    return Math.max(0, durablePosition - file.sequence * this.#limits.walFileBytes);
+    return await this.#reads.load(position, lengthBytes, aheadBytes);
   }
 
   hold(position: Position): void {
@@ -301,16 +273,8 @@ export class LocalLog implements ShardLog {
     return { start: start as Position, end: (start + file.endOffset) as Position };
   }
 
-  async readStretch({ start }: LogStretch): Promise<Buffer> {
-    const file = this.#files.fileAt(start)!;
-    this.#files.beginRead(file);
-    try {
-      return await readSealedFile(file, this.#salt);
-    } catch (error) {
-      throw operatingError(error);
-    } finally {
-      await this.#files.endRead(file);
-    }
+  readStretch({ start }: LogStretch): Promise<Buffer> {
+    return this.#reads.readFileAt(start);
   }
 
   createSegment(): Promise<SegmentWriter> {
@@ -456,7 +420,7 @@ export class LocalLog implements ShardLog {
     await this.#checkpointing?.catch(() => {});
     this.#state = 'closed';
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
-    await this.#windows.whenIdle();
+    await this.#reads.whenIdle();
     await this.#files.stop();
     await this.segments.close();
   }

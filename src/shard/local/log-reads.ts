@@ -1,0 +1,88 @@
+/** Reads the files of the log back, whole frames at a time, which are checked. Owns what of them is in memory for that. */
+import { BrokerError } from '../../core/errors.ts';
+import type { Position } from '../../core/ids.ts';
+import type { Chunk } from '../shard-log.ts';
+import { assertFrames } from './frame-cuts.ts';
+import type { GroupWriter } from './group-writer.ts';
+import { LoadedWindows } from './loaded-windows.ts';
+import { operatingError } from './operating-error.ts';
+import { readSealedFile } from './read-stretch.ts';
+import type { WalFile } from './wal-file.ts';
+import type { WalFiles } from './wal-files.ts';
+
+export interface LogReadsOptions {
+  readonly files: WalFiles;
+  readonly writer: GroupWriter;
+  readonly walFileBytes: number;
+}
+
+export class LogReads {
+  /** Of the log; set when it is known. */
+  salt = 0;
+  readonly #options: LogReadsOptions;
+  readonly #windows = new LoadedWindows();
+
+  constructor(options: LogReadsOptions) {
+    this.#options = options;
+  }
+
+  /** A piece of memory that load() brought in and that holds all of [position, position + lengthBytes). */
+  find(position: Position, lengthBytes: number): Chunk | undefined {
+    return this.#windows.find(position, lengthBytes);
+  }
+
+  /**
+   * Reads [position, position + lengthBytes) and what is around it, pinned. Rejects with BrokerError 'corrupt' if a frame there is
+   * not what was written, 'not-found' if the file was given back, RangeError if it is not durable or spans commits, 'storage-failed'.
+   */
+  async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
+    const { files, walFileBytes } = this.#options;
+    const file = files.fileAt(position);
+    const handle = file?.handle;
+    if (file === undefined || handle === undefined) {
+      throw new BrokerError('not-found', `position ${position} is no longer in the log`);
+    }
+    const filePosition = file.sequence * walFileBytes;
+    const offset = position - filePosition;
+    const limitOffset = this.#durableOffset(file);
+    if (offset + lengthBytes > limitOffset)
+      throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
+    const piece = file.cuts.pieceAt(offset, limitOffset);
+    if (offset + lengthBytes > piece.end)
+      throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
+    const verify = (buffer: Buffer, readBytes: number): void =>
+      assertFrames(file.name, piece, this.salt, buffer, readBytes);
+    const request = { handle, filePosition, offset, lengthBytes, window: piece, verify, aheadBytes };
+    return await this.#reading(file, () => this.#windows.load(request));
+  }
+
+  /** All of the sealed file that begins at this position, checked. */
+  async readFileAt(position: Position): Promise<Buffer> {
+    const file = this.#options.files.fileAt(position)!;
+    return await this.#reading(file, () => readSealedFile(file, this.salt));
+  }
+
+  async #reading<Result>(file: WalFile, read: () => Promise<Result>): Promise<Result> {
+    const { files } = this.#options;
+    files.beginRead(file);
+    try {
+      return await read();
+    } catch (error) {
+      throw operatingError(error);
+    } finally {
+      await files.endRead(file);
+    }
+  }
+
+  /** Offset in this file up to which commits are durable. */
+  #durableOffset(file: WalFile): number {
+    const { writer, walFileBytes } = this.#options;
+    if (file.sequence < writer.durableFileSequence) return file.endOffset;
+    return Math.max(0, writer.durablePosition - file.sequence * walFileBytes);
+  }
+
+  /** Resolves when no read is under way. */
+  whenIdle(): Promise<void> {
+    return this.#windows.whenIdle();
+  }
+}
