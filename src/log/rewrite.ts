@@ -129,7 +129,7 @@ export class Rewrite {
       }
       const { chunk, at, entryEnd, isBatch } = reader;
       const to = reader.endOffset;
-      this.#copy.copy({ log, buffer: chunk.buffer, at, end: entryEnd, isBatch, from: offset, to });
+      this.#copy.copy({ log, buffer: chunk.buffer, chunk, at, end: entryEnd, isBatch, from: offset, to });
       offset = to;
       if (this.#copy.isSliceOver) await this.#copy.endSlice();
     }

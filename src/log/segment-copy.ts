@@ -2,6 +2,7 @@
  * Copies what is live of the logs' entries into one or several segments: a log with much gets one of its own, all others share one.
  * Folds and rewrites both write so, in slices, with other turns of the event loop between them.
  */
+import type { Chunk } from '../shard/shard-log.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { runDistance, runFirstMessage, runFirstOffset, runFlags, runIndex, runTransient } from './block.ts';
 import type { Log } from './log.ts';
@@ -22,6 +23,8 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 export interface CopySource {
   readonly log: Log;
   readonly buffer: Buffer;
+  /** What the buffer belongs to, if its memory may be used again. */
+  readonly chunk?: Chunk;
   /** Of the run, or of the first batch. */
   readonly at: number;
   /** Of batches: where the last one ends. */
@@ -39,6 +42,8 @@ export class SegmentCopy {
   readonly #outputs: SegmentOutput[] = [];
   #sliceBytesLeft = sliceBytes;
   #heldBytes = 0;
+  /** What outputs have yet to copy from, pinned. */
+  #chunks: Chunk[] = [];
 
   constructor(store: LogStore) {
     this.#store = store;
@@ -58,6 +63,11 @@ export class SegmentCopy {
 
   /** Copies what is not gone. The buffer is held until it is written. */
   copy(source: CopySource): void {
+    const { chunk } = source;
+    if (chunk !== undefined && this.#chunks.at(-1) !== chunk) {
+      chunk.pin();
+      this.#chunks.push(chunk);
+    }
     if (source.isBatch) this.#copyBatches(source);
     else this.#copyRun(source);
   }
@@ -81,7 +91,13 @@ export class SegmentCopy {
     const mustFlush = this.#heldBytes >= heldBytesMax || (output !== undefined && output.pendingBytes >= sliceBytes);
     this.#sliceBytesLeft = sliceBytes;
     if (!mustFlush || output === undefined) return await nextTurn();
-    await output.flush();
+    for (const each of this.#outputs) await each.flush();
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    for (const chunk of this.#chunks) chunk.unpin();
+    this.#chunks = [];
     this.#heldBytes = 0;
   }
 
@@ -92,12 +108,14 @@ export class SegmentCopy {
       if (output.isEmpty) await output.abandon();
       else ids.push(await output.finish());
     }
+    this.#letGo();
     return ids;
   }
 
   /** Gives up all that was written, also after an error and what is finished. */
   async abandon(): Promise<void> {
     for (const output of this.#outputs) await output.abandon();
+    this.#letGo();
   }
 
   #copyBatches({ log, buffer, at, end, from, to }: CopySource): void {
