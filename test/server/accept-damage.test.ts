@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { waitFor } from '../clients/conditions.ts';
 import { freePorts, run, ServeProcess, temporaryDirectory } from './serve-process.ts';
 
 test('a broker refuses damage, says with --accept-damage what is lost, and then needs the flag no more', async () => {
@@ -24,8 +25,11 @@ test('a broker refuses damage, says with --accept-damage what is lost, and then 
   const consume = async (): Promise<string> => (await run(['consume', 'events', '-e', '--data', folder.path])).stdout;
   {
     await using broker = await ServeProcess.start([...serve, '--accept-damage']);
-    assert.match(broker.stderr, /"lost":"shard-0\/wal-000000000001 from byte \d+ to byte \d+: 1 groups of commits"/);
-    assert.match(broker.stderr, /"lost":"1 messages of 'events', partition 0"/);
+    const told = [
+      /"lost":"shard-0\/wal-000000000001 from byte \d+ to byte \d+: 1 groups of commits"/,
+      /"lost":"1 messages of 'events', partition 0"/,
+    ];
+    await waitFor('what is lost to be logged', () => told.every((line) => line.test(broker.stderr)));
     assert.equal(await consume(), 'kept\nkept too\n');
     assert.equal(await broker.end('SIGKILL'), null);
   }

@@ -67,6 +67,7 @@ export class ServeProcess {
     const [ready] = (await Promise.race([once(child.stdout!, 'data'), left])) as [Buffer];
     left.catch(() => {});
     const served = new ServeProcess(child, ready.toString());
+    served.stderr = stderr;
     child.stderr!.on('data', (chunk: Buffer) => {
       served.stderr += chunk.toString();
     });
