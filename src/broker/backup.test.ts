@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspectLog } from '../shard/local/inspect-log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
-import type { BrokerBackup } from './broker.ts';
+import type { BrokerBackup } from './broker-options.ts';
 import { collect, declare, kib, open, produce, publish, type Stand } from './folding-stand.ts';
 
 const bodyOf = (offset: number): string => `message ${offset} `.padEnd(kib, String(offset % 10));

@@ -11,94 +11,19 @@ import type { Log } from '../log/log.ts';
 import { LogStore } from '../log/log-store.ts';
 import { DurableGate } from '../shard/gate.ts';
 import { LocalLog } from '../shard/local/local-log.ts';
-import type { BackupFile } from '../shard/local/log-backup.ts';
-import type { WalLimits } from '../shard/local/wal-limits.ts';
 import { Shard } from '../shard/shard.ts';
-import type { Durability, OpenProgress } from '../shard/shard-log.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Access } from './access.ts';
+import type { BrokerBackup, BrokerOptions, CreateTopicOptions, Damage, UnreadableBatch } from './broker-options.ts';
 import { Catalog, producerIdPortion } from './catalog.ts';
 import { GroupStore } from './groups/group-store.ts';
 import type { MessageForm } from './message.ts';
 import { AckCollector } from './queues/ack-collector.ts';
 import { DeliveryLoop } from './queues/delivery-loop.ts';
 import type { SubscriptionPart } from './queues/subscription-part.ts';
-import { Retention, type RetentionPolicy } from './retention.ts';
+import { Retention } from './retention.ts';
 import type { Topic } from './topic.ts';
 import { VirtualHost } from './vhost.ts';
-
-/** A batch that no reader but its own protocol's can make sense of: [baseOffset, endOffset) of a partition. */
-export interface UnreadableBatch {
-  readonly topic: string;
-  readonly partition: number;
-  readonly baseOffset: number;
-  readonly endOffset: number;
-}
-
-/** `error` names the file and the byte. */
-export interface Damage {
-  readonly topic: string;
-  readonly partition: number;
-  readonly error: BrokerError;
-}
-
-/** How far the opening of a shard has come. */
-export interface StartProgress extends OpenProgress {
-  readonly shard: number;
-  /** Topics and queues found so far. */
-  readonly topics: number;
-}
-
-export interface BrokerOptions {
-  /** Where everything is kept. */
-  readonly storage: Storage;
-  readonly durability: Durability;
-  readonly shardCount?: number;
-  /** Most bytes of each shard's write-ahead log. */
-  readonly walBytesMax?: number;
-  /** Other bounds of the write-ahead logs than the process's own; tests make files so small that they roll. */
-  readonly walLimits?: Partial<WalLimits>;
-  /** Entities that one slice of a checkpoint looks at, if not as many as is good; tests make it so small that there are slices. */
-  readonly sliceEntities?: number;
-  readonly clock?: Clock;
-  readonly random?: Random;
-  /** How the heads' stored messages are read by other heads. */
-  readonly forms?: readonly MessageForm[];
-  readonly users?: ReadonlyMap<string, string>;
-  readonly loopbackUsers?: ReadonlySet<string>;
-  /**
-   * Storage failed: nothing that was not told as durable may be told any more. The owner closes all connections, disposes
-   * this broker and opens a new one from what is durable.
-   */
-  readonly onFailed?: (error: Error) => void;
-  /** What is to stay could not be moved out of the write-ahead log; it is tried again. */
-  readonly onFoldFailed?: (error: Error) => void;
-  /** A segment of which little is wanted could not be written anew. If it is damaged it is left alone, else it is tried again. */
-  readonly onRewriteFailed?: (error: Error) => void;
-  /** How long and how much topics keep, and how often they and queues with replay are looked at; everything stays if absent. */
-  readonly retention?: { readonly policyOf: (topic: Topic) => RetentionPolicy; readonly checkIntervalMs: number };
-  /** A reader of another protocol has passed over a batch that its producer damaged. */
-  readonly onUnreadable?: (batch: UnreadableBatch) => void;
-  /** Open over damage, with what is left: what is lost is told in one line each. Without it damage is an error. */
-  readonly onLoss?: ((what: string) => void) | undefined;
-  /** Opening goes on: called often. */
-  readonly onProgress?: (progress: StartProgress) => void;
-  /** Stored bytes are damaged: told once for each place. What needs them gets an error, everything else goes on. */
-  readonly onDamaged?: (damage: Damage) => void;
-}
-
-/** What is to be copied for a backup: for each shard, its files. Until release() they stay as they are. */
-export interface BrokerBackup {
-  readonly shards: readonly (readonly BackupFile[])[];
-  release(): Promise<void>;
-}
-
-export interface CreateTopicOptions {
-  readonly vhost: string;
-  readonly name: string;
-  readonly partitions: number;
-  readonly config: ReadonlyMap<string, string>;
-}
 
 /** Places of damage that are remembered, so that each is told once. */
 const damagesToldMax = 1000;

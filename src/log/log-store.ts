@@ -5,16 +5,7 @@
 import type { Epoch, LogId, Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import { PieceWriter, pieceBytes } from '../shard/piece.ts';
-import {
-  type ApplyPhase,
-  type RecordType,
-  type Rider,
-  recordHeaderBytes,
-  recordType,
-  type Shard,
-  type StateOwner,
-  writeRecordHeader,
-} from '../shard/shard.ts';
+import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
 import { type Slice, Sweep } from '../shard/sweep.ts';
 import { AckSet } from './ack-set.ts';
 import {
@@ -39,6 +30,7 @@ import {
   runPayloadBytes,
   runTransient,
 } from './block.ts';
+import { DeliveredMarks } from './delivered-marks.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
 import { Log } from './log.ts';
 import { LogEntry } from './log-index.ts';
@@ -66,7 +58,7 @@ import { Visibility } from './visibility.ts';
  */
 const lostOffsetsPerByte = 2 ** 13;
 
-export class LogStore implements StateOwner, Rider {
+export class LogStore implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [
     recordType.messageBlock,
     recordType.batch,
@@ -79,13 +71,12 @@ export class LogStore implements StateOwner, Rider {
   readonly wantsHeld = true;
   readonly shard: Shard;
   readonly readAhead = new ReadAhead();
+  readonly marks = new DeliveredMarks();
   readonly #logs = new Map<number, Log>();
   readonly #folded: FoldedSegments;
   readonly #visibility = new Visibility();
   /** What is being applied. */
   readonly #entry = new LogEntry();
-  /** Delivered marks that wait for a commit to ride on. */
-  readonly #dirtyMarks = new Map<AckSet, { readonly log: Log; readonly subscriptionId: number }>();
   /**
    * State of logs found in the checkpoint. Kept until recovery is over, because the catalog tells of logs and subscriptions
    * later, and of both again when it replays that they went and came.
@@ -116,7 +107,7 @@ export class LogStore implements StateOwner, Rider {
     this.shard = shard;
     this.#folded = new FoldedSegments(shard.log);
     shard.register(this);
-    shard.addRider(this);
+    shard.addRider(this.marks);
   }
 
   get epoch(): Epoch {
@@ -157,7 +148,7 @@ export class LogStore implements StateOwner, Rider {
   deleteLog(log: Log): void {
     this.changing(log);
     this.#logs.delete(log.id);
-    for (const acks of log.subscriptions.values()) this.#dirtyMarks.delete(acks);
+    for (const acks of log.subscriptions.values()) this.marks.forget(acks);
     log.drop();
   }
 
@@ -194,7 +185,7 @@ export class LogStore implements StateOwner, Rider {
   removeSubscription(log: Log, subscriptionId: number): void {
     this.changing(log);
     const acks = log.subscriptions.get(subscriptionId);
-    if (acks !== undefined) this.#dirtyMarks.delete(acks);
+    if (acks !== undefined) this.marks.forget(acks);
     log.subscriptions.delete(subscriptionId);
   }
 
@@ -216,31 +207,6 @@ export class LogStore implements StateOwner, Rider {
     buffer.writeUInt32LE(0, at + 4);
     buffer.writeDoubleLE(offset, at + 8);
     this.shard.endCommit();
-  }
-
-  /** Messages below `mark` have been delivered; written along with the next commit. */
-  noteDelivered(log: Log, subscriptionId: number, acks: AckSet, mark: number): void {
-    if (mark <= acks.pendingMark) return;
-    if (acks.pendingMark <= acks.deliveredMark) this.#dirtyMarks.set(acks, { log, subscriptionId });
-    acks.pendingMark = mark;
-  }
-
-  sizeBytes(): number {
-    return this.#dirtyMarks.size === 0 ? 0 : recordHeaderBytes + markBytes * this.#dirtyMarks.size;
-  }
-
-  write(buffer: Buffer, start: number): void {
-    let at = writeRecordHeader(buffer, start, recordType.deliveredMark, 1, markBytes * this.#dirtyMarks.size);
-    for (const [acks, { log, subscriptionId }] of this.#dirtyMarks) {
-      buffer.writeUInt32LE(log.id, at);
-      buffer.writeUInt32LE(subscriptionId, at + 4);
-      buffer.writeDoubleLE(acks.pendingMark, at + 8);
-      at += markBytes;
-    }
-  }
-
-  committed(): void {
-    this.#dirtyMarks.clear();
   }
 
   apply(

@@ -3,7 +3,7 @@
  * thin layer over it.
  */
 import type { Socket } from 'node:net';
-import type { StartProgress } from '../broker/broker.ts';
+import type { StartProgress } from '../broker/broker-options.ts';
 import { amqpForm } from '../protocols/amqp/amqp-form.ts';
 import { retentionPolicy } from '../protocols/kafka/topic-config.ts';
 import { DiskStorage } from '../storage/disk-storage.ts';

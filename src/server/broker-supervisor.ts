@@ -4,7 +4,8 @@
  * succeeds. Connections that arrive meanwhile are closed at once.
  */
 import type { Socket } from 'node:net';
-import { type Broker, type BrokerOptions, openBroker } from '../broker/broker.ts';
+import { type Broker, openBroker } from '../broker/broker.ts';
+import type { BrokerOptions } from '../broker/broker-options.ts';
 import { BrokerError } from '../core/errors.ts';
 import type { Head, Protocol } from './heads.ts';
 import type { HostPort } from './listener.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openBroker, type StartProgress } from '../broker/broker.ts';
+import { openBroker } from '../broker/broker.ts';
+import type { StartProgress } from '../broker/broker-options.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { progressPrinter } from './start-progress.ts';
 

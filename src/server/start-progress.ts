@@ -1,5 +1,5 @@
 /** Lines for people while a start takes long: none if it is quick, then about one in a second. */
-import type { StartProgress } from '../broker/broker.ts';
+import type { StartProgress } from '../broker/broker-options.ts';
 
 /** Also how long a start is quick. */
 const everyMs = 1000;

@@ -1,7 +1,8 @@
 // Whatever is done between the slices of a checkpoint, it holds the state at its position: of everything, or with the ones before.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Broker, type BrokerOptions } from '../../src/broker/broker.ts';
+import { Broker } from '../../src/broker/broker.ts';
+import type { BrokerOptions } from '../../src/broker/broker-options.ts';
 import { plainForm } from '../../src/broker/test-form.ts';
 import type { Log } from '../../src/log/log.ts';
 import { PieceWriter } from '../../src/shard/piece.ts';
@@ -164,7 +165,7 @@ class SliceTest {
         if (part === undefined || part.log.endOffset === 0) return;
         const offset = this.#dice.below(part.log.endOffset);
         if (!part.acks.has(offset)) broker.ack(part, offset);
-        part.log.store.noteDelivered(part.log, part.subscriptionId, part.acks, offset + 1);
+        part.log.store.marks.note(part.log, part.subscriptionId, part.acks, offset + 1);
         broker.flushAcks();
         return;
       }

@@ -176,7 +176,7 @@ export class Subscription implements LogWatcher, Pumpable, PartOwner {
   #hand(part: SubscriptionPart, autoAck: boolean): void {
     const { offset } = part.delivery;
     part.take();
-    part.log.store.noteDelivered(part.log, part.subscriptionId, part.acks, offset + 1);
+    part.log.store.marks.note(part.log, part.subscriptionId, part.acks, offset + 1);
     if (autoAck) this.#context.acks(part.log).add(part, offset, offset + 1);
   }
 

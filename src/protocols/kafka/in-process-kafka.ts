@@ -2,7 +2,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { pino } from 'pino';
-import { type Broker, type BrokerOptions, openBroker } from '../../broker/broker.ts';
+import { type Broker, openBroker } from '../../broker/broker.ts';
+import type { BrokerOptions } from '../../broker/broker-options.ts';
 import { batchHeaderBytes, sealBatch } from '../../log/batch-header.ts';
 import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import { Reader } from '../../wire/cursor.ts';
