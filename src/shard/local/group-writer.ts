@@ -262,6 +262,11 @@ export class GroupWriter {
     this.#syncedSequence = Math.max(this.#syncedSequence, writtenSequence);
   }
 
+  /** Resolves when no file is being synced, whatever comes of it. */
+  whenSynced(): Promise<void> {
+    return this.#syncing.catch(() => {});
+  }
+
   /** Stops for good: what is not durable now never will be. */
   fail(error: Error): void {
     if (this.#error !== undefined) return;

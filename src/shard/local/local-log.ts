@@ -420,6 +420,7 @@ export class LocalLog implements ShardLog {
     await this.#checkpointing?.catch(() => {});
     this.#state = 'closed';
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
+    await this.#writer.whenSynced();
     await this.#reads.whenIdle();
     await this.#files.stop();
     await this.segments.close();
