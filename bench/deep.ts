@@ -92,7 +92,7 @@ const folding = async (runs: number): Promise<void> => {
   const { server } = await start(instance);
   const { amqp, dataDir } = instance;
   const found = { before: [] as RawReport[][], during: [] as RawReport[][] };
-  await publish(amqp, 'warm-up', [], SHALLOW_SECONDS);
+  await publish(amqp, 'warm-up', [], 1);
   for (let run = 0; run < runs; run++) {
     const segments = segmentCount(dataDir);
     const reports = await Promise.all([

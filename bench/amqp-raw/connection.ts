@@ -138,7 +138,7 @@ export class RawConnection {
   async consume(queue: string, prefetch: number): Promise<void> {
     await this.call(methodFrame(CHANNEL, METHOD.qos, uint32(0), uint16(prefetch), octet(0)), METHOD.qosOk);
     const noAck = prefetch === 0 ? 2 : 0;
-    const args = [uint16(0), shortString(queue), shortString('c'), octet(noAck), table({})];
+    const args = [uint16(0), shortString(queue), shortString(`c-${queue}`), octet(noAck), table({})];
     await this.call(methodFrame(CHANNEL, METHOD.consume, ...args), METHOD.consumeOk);
   }
 
