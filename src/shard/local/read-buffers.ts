@@ -2,7 +2,7 @@
  * Memory for what is read back from files, used again: buffers of a megabyte that come and go make the collector run over the
  * whole heap every few dozen of them, which costs a reader far behind more than the reading.
  */
-import { loadedBytesMax } from './wal-limits.ts';
+import { freeReadBytesMax } from './wal-limits.ts';
 
 const unitBytes = 256 * 1024;
 
@@ -23,7 +23,7 @@ export class ReadBuffers {
 
   /** Nobody looks at it any more. */
   giveBack(buffer: Buffer): void {
-    if (this.#freeBytes + buffer.length > loadedBytesMax) return;
+    if (this.#freeBytes + buffer.length > freeReadBytesMax) return;
     this.#free.push(buffer);
     this.#freeBytes += buffer.length;
   }

@@ -15,6 +15,8 @@ export interface WalLimits {
 export const zeroStepBytes = 1024 * 1024;
 /** After so many zeroed bytes the file is synced: one large sync at the end would stall the live writes behind it. */
 export const zeroSyncBytes = 8 * 1024 * 1024;
+/** Memory of former read-ahead windows that is kept for the next ones, of the log and of its segments each. */
+export const freeReadBytesMax = 4 * 1024 * 1024;
 /** Prepared files kept in stock; further reclaimed files are removed. */
 export const spareFilesMax = 2;
 /** Bytes of read-ahead windows kept for readers behind the arena, of the log and of its segments each. */
