@@ -1,8 +1,9 @@
-// Runs every *.test.ts below the folders given, each file in its own process, with the sources transformed on the fly.
-// Names that contain `.long.` run only with --long.
+// Runs every *.test.ts below the folders given, each file in its own process, with the sources transformed on the fly. What tests
+// start as a process of its own is bundled first, as users have it. Names that contain `.long.` run only with --long.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { bundle } from './bundle.mjs';
 
 const args = process.argv.slice(2);
 const long = args.includes('--long');
@@ -21,6 +22,6 @@ const files = roots.flatMap(testFiles);
 const result = spawnSync(
   process.execPath,
   ['--import', 'tsx', '--test', '--test-concurrency=2', `--test-timeout=${long ? 3_600_000 : 240_000}`, ...files],
-  { stdio: 'inherit' },
+  { stdio: 'inherit', env: { ...process.env, ROSETTAMQ_TEST_PROGRAM: await bundle('.cache/test') } },
 );
 process.exitCode = result.status ?? 1;

@@ -89,7 +89,7 @@ test('the socket of a killed process is taken over', async () => {
 test('of many that start at once over a dead socket, one wins', async () => {
   const path = newDirectory();
   for (let round = 0; round < 10; round++) {
-    const results = await Promise.allSettled(Array.from({ length: 10 }, () => lockDirectory(path, () => {})));
+    const results = await Promise.allSettled(Array.from({ length: 10 }, () => lockDirectory(path, answerStatus)));
     const winners = results.filter((result) => result.status === 'fulfilled');
     assert.equal(winners.length, 1);
     for (const result of results) {

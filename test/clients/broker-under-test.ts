@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { programArgs, repositoryRoot } from '../program.ts';
 
 export interface BrokerUnderTest {
   /** `host:port` of the Kafka listener. */
@@ -35,7 +36,6 @@ export const againstPeers = peers.kafka !== undefined || peers.amqp !== undefine
 /** `skip` option of the tests that kill the broker. */
 export const skipAgainstPeers = againstPeers ? 'a peer is not ours to kill' : false;
 
-const repositoryRoot = join(import.meta.dirname, '../..');
 const readyDeadlineMs = 20_000;
 const exitDeadlineMs = 10_000;
 
@@ -69,7 +69,7 @@ const serve = (options: ServeOptions, { kafkaPort, amqpPort }: Ports): Starting 
   const set = [...settings, ...options.settings].flatMap((setting) => ['--set', setting]);
   const [program, ...args] = [
     ...options.command,
-    ...[process.execPath, '--import', 'tsx', 'src/server/main.ts', 'serve', '--data', options.dataDir],
+    ...[process.execPath, ...programArgs, 'serve', '--data', options.dataDir],
     ...['--kafka', `127.0.0.1:${kafkaPort}`, '--amqp', `127.0.0.1:${amqpPort}`, ...set],
   ];
   const child = spawn(program!, args, { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -103,7 +103,10 @@ const toAmqp = async (messages: Message[], options: { partitions?: number; compr
 const toKafka = async (messages: [body: Buffer | string, options: Options.Publish][], target: 'queue' | 'topic') => {
   const channel = await amqp.channel();
   const name = target === 'topic' ? await kafka.createTopic() : await newDurableQueue(channel, 'queue');
-  for (const [body, options] of messages) await publishAll(channel, name, [body], { persistent: true, ...options });
+  for (const [body, options] of messages) {
+    channel.sendToQueue(name, Buffer.from(body), { persistent: true, ...options });
+  }
+  await channel.waitForConfirms();
   const { waitForCount } = await kafka.subscribe(name);
   const received = (await waitForCount(messages.length)).map(({ message }) => message);
   return { name, channel, received };

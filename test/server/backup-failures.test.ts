@@ -6,8 +6,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { cp, readFile, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { programArgs, repositoryRoot } from '../program.ts';
 import { eventsOf, makeData, numbered, succeed } from './backup-runs.ts';
-import { freePorts, repositoryRoot, run, ServeProcess, serveEntry, temporaryDirectory } from './serve-process.ts';
+import { freePorts, run, ServeProcess, temporaryDirectory } from './serve-process.ts';
 
 test('what is no whole backup is not restored, and no broker starts from it', async () => {
   await using folder = await temporaryDirectory();
@@ -55,7 +56,7 @@ test('a target that is full, and a client that goes, leave the broker as it is a
   assert.match(stderr, /ENOSPC/);
   assert.deepEqual(readdirSync(folder.path), ['data']);
 
-  const child = spawn(process.execPath, [...serveEntry, 'backup', '--data', path('data'), '--to', '-'], {
+  const child = spawn(process.execPath, [...programArgs, 'backup', '--data', path('data'), '--to', '-'], {
     cwd: repositoryRoot,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -75,7 +76,7 @@ test('a broker that is killed while it is copied leaves no backup', async () => 
   await using broker = await ServeProcess.start(['--data', path('data'), ...freePorts]);
   const values = numbered('x'.repeat(2000), 400).join('\n');
   assert.equal((await run(['produce', 'ballast', '--data', path('data')], { input: values })).code, 0);
-  const child = spawn(process.execPath, [...serveEntry, 'backup', '--data', path('data'), '--to', '-'], {
+  const child = spawn(process.execPath, [...programArgs, 'backup', '--data', path('data'), '--to', '-'], {
     cwd: repositoryRoot,
     stdio: ['ignore', 'pipe', 'ignore'],
   });

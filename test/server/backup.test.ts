@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { AmqplibSession, publishAll } from '../clients/amqplib-session.ts';
 import { KafkajsSession } from '../clients/kafkajs-session.ts';
+import { programArgs, repositoryRoot } from '../program.ts';
 import { eventsOf, linesOf, makeData, numbered, succeed } from './backup-runs.ts';
-import { freePorts, repositoryRoot, ServeProcess, serveEntry, temporaryDirectory } from './serve-process.ts';
+import { freePorts, ServeProcess, temporaryDirectory } from './serve-process.ts';
 
 test('a backup under load has all that was confirmed before it began, of three shards and both protocols', async () => {
   await using folder = await temporaryDirectory();
@@ -84,7 +85,7 @@ test('a backup of a directory that no broker has; tars are those of the system',
   assert.deepEqual(await eventsOf(path('restored')), numbered('event', 50));
   assert.deepEqual(await eventsOf(path('unpacked')), numbered('event', 50));
   const stream = await open(path('stream.tar'), 'w');
-  const child = spawn(process.execPath, [...serveEntry, 'backup', '--data', path('data'), '--to', '-'], {
+  const child = spawn(process.execPath, [...programArgs, 'backup', '--data', path('data'), '--to', '-'], {
     cwd: repositoryRoot,
     stdio: ['ignore', stream.fd, 'inherit'],
   });

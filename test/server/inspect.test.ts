@@ -6,6 +6,7 @@ import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { nodeVersionMin } from '../../src/server/version.ts';
+import { programArgs } from '../program.ts';
 import { freePorts, run, ServeProcess, temporaryDirectory } from './serve-process.ts';
 
 interface Check {
@@ -120,7 +121,7 @@ test('dump shows what a stopped broker has stored, and a broker starts on it aft
 });
 
 const startDump = (args: readonly string[]): ChildProcess =>
-  spawn(process.execPath, ['--import', 'tsx', 'src/server/main.ts', 'dump', '--data', directory.path, ...args], {
+  spawn(process.execPath, [...programArgs, 'dump', '--data', directory.path, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 

@@ -1,12 +1,10 @@
-// The command line as a user runs it, from the sources: the broker in a child process, and single commands.
+// The command line as a user runs it: the broker in a child process, and single commands.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-export const repositoryRoot = join(import.meta.dirname, '../..');
-export const serveEntry = ['--import', 'tsx', 'src/server/main.ts'];
+import { programArgs, repositoryRoot } from '../program.ts';
 
 export interface CommandResult {
   readonly code: number | null;
@@ -20,7 +18,7 @@ export interface RunOptions {
 }
 
 const spawnEntry = (args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess =>
-  spawn(process.execPath, [...serveEntry, ...args], {
+  spawn(process.execPath, [...programArgs, ...args], {
     cwd: repositoryRoot,
     env: { ...process.env, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
