@@ -3,7 +3,7 @@
  * one, what something needs before what needs it; a delta is the records since the last checkpoint. While a base is written, what
  * is about to change is written first (copy before change: see sweep.ts, which does not know what depends on what).
  */
-import { PieceWriter, pieceBytes } from '../shard/piece.ts';
+import { PieceReader, PieceWriter, pieceBytes } from '../shard/piece.ts';
 import type { Slice } from '../shard/sweep.ts';
 import { bindingChange, type CatalogChange, exchangeChange, queueChange, topicChange } from './catalog-changes.ts';
 import type { Queue } from './queues/queue.ts';
@@ -23,14 +23,14 @@ type Entity =
 export class CatalogCheckpoint {
   readonly #vhosts: ReadonlyMap<string, VhostState>;
   readonly #piece = new PieceWriter();
-  /** Records since the last checkpoint began, unless they became too many. */
-  #records: Buffer[] = [];
+  /** Records since the last checkpoint began, unless they became too many: each with its length before it. */
+  readonly #records = new PieceWriter();
   #recordsBytes = 0;
   /** How many checkpoints have begun. What was written into the last one, or made since then, has it as `savedIn`. */
   #serial = 1;
   /** What the checkpoint under way has still to look at. */
   #entities: Iterator<[VhostState, Entity]> | undefined;
-  #left: Iterator<Buffer> | undefined;
+  #left: PieceReader | undefined;
 
   constructor(vhosts: ReadonlyMap<string, VhostState>) {
     this.#vhosts = vhosts;
@@ -48,15 +48,19 @@ export class CatalogCheckpoint {
   /** A record is applied. */
   note(record: Buffer): void {
     this.#recordsBytes += record.length;
-    if (this.needsBase) this.#records = [];
-    else this.#records.push(Buffer.from(record));
+    if (!this.needsBase) {
+      this.#records.u32(record.length);
+      this.#records.bytes(record);
+    } else if (this.#records.sizeBytes > 0) {
+      this.#records.clear();
+    }
   }
 
   begin(isBase: boolean): void {
     this.#serial++;
     if (isBase) this.#entities = this.#all();
-    else this.#left = this.#records.values();
-    this.#records = [];
+    else this.#left = new PieceReader(this.#records.take(), 0);
+    this.#records.clear();
     this.#recordsBytes = 0;
   }
 
@@ -79,9 +83,8 @@ export class CatalogCheckpoint {
   }
 
   #step(): void {
-    const record = this.#left?.next();
-    if (record?.done === false) {
-      this.#piece.bytes(record.value);
+    if (this.#left?.isAtEnd === false) {
+      this.#piece.bytes(this.#left.bytes(this.#left.u32()));
       this.#piece.text('\n');
       return;
     }

@@ -25,8 +25,8 @@ export const limits = {
   readAheadBytes: 1024 * 1024,
   /** The least of it, for a reader that jumps. */
   readAheadMinBytes: 32 * 1024,
-  /** What the consumers of queues of one shard hold of it together; beyond that each holds the least. */
-  readAheadBudgetBytes: 64 * 1024 * 1024,
+  /** What readers hold of what was read back, of one shard's log and of its segments each; beyond that consumers get the least. */
+  readAheadBudgetBytes: 32 * 1024 * 1024,
   /** Pieces of `readAheadBytes` of one shard that are read for the next Fetch before it comes, at a time. */
   prefetchesMax: 4,
   /** One message or batch, whatever the protocol. */

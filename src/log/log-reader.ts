@@ -6,11 +6,11 @@
  */
 import type { Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
-import type { Chunk } from '../shard/shard-log.ts';
+import { type Chunk, noChunk } from '../shard/shard-log.ts';
 import { batchBaseOffset, batchBytes, batchHeaderBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { blockBytes, runBytes, runDistance, runIndex } from './block.ts';
 import type { Log } from './log.ts';
-import type { ReadAhead } from './read-ahead.ts';
+import { nextReadBytes } from './read-ahead.ts';
 import {
   pageRowAt,
   rowBytes,
@@ -23,7 +23,7 @@ import {
 
 export class LogReader {
   readonly log: Log;
-  readonly #readAhead: ReadAhead | undefined;
+  readonly #livesLong: boolean;
   /** Pinned. */
   #cold: Chunk | undefined;
   /** Where the last piece that was read in lies. */
@@ -38,7 +38,7 @@ export class LogReader {
   #pagePosition = -1;
 
   // The place of the last successful locate().
-  chunk!: Chunk;
+  chunk: Chunk = noChunk;
   /** Start of the run, or of the batch that was asked for. */
   at = 0;
   isBatch = false;
@@ -47,10 +47,10 @@ export class LogReader {
   /** The offset behind the run, or behind the batches up to entryEnd. */
   endOffset = 0;
 
-  /** @param readAhead for a reader that lives long: release() it when nobody reads */
-  constructor(log: Log, readAhead?: ReadAhead) {
+  /** @param livesLong it holds what it read: release() it when nobody reads */
+  constructor(log: Log, livesLong = false) {
     this.log = log;
-    this.#readAhead = readAhead;
+    this.#livesLong = livesLong;
   }
 
   /**
@@ -143,7 +143,7 @@ export class LogReader {
   /** Reads what the last locate() missed. */
   async fill(): Promise<void> {
     if (this.#missesPage) return await this.#fillPage();
-    const aheadBytes = this.#readAhead?.nextBytes(this.#lastBytes, this.#isSequential());
+    const aheadBytes = this.#livesLong ? nextReadBytes(this.#lastBytes, this.#isSequential()) : undefined;
     const position = this.#missPosition as Position;
     const chunk = await this.log.store.shard.log.load(position, this.#missBytes, aheadBytes);
     this.#hold(chunk);
@@ -153,20 +153,24 @@ export class LogReader {
 
   /** Begins to bring into memory what lies up to so many bytes behind the last place, if that is behind what is kept there anyway. */
   prefetch(bytes: number): void {
-    const { readAhead, shard } = this.log.store;
-    const end = (this.chunk.basePosition + this.entryEnd) as Position;
-    if (shard.log.chunkAt((end - 1) as Position) !== undefined) return;
-    for (const position of [end, (end + bytes) as Position]) {
-      if (shard.log.chunkAt(position, 1) !== undefined) continue;
-      if (!readAhead.beginPrefetch()) return;
-      shard.log
-        .load(position, 1)
-        .then(
-          (chunk) => chunk.unpin(),
-          // It may lie behind the end of a file. Who reads there later is told of what is wrong.
-          () => {},
-        )
-        .finally(() => readAhead.endPrefetch());
+    const { prefetches, shard } = this.log.store;
+    const start = this.chunk.basePosition + this.entryEnd;
+    if (shard.log.chunkAt((start - 1) as Position) !== undefined || !prefetches.begin()) return;
+    this.#prefetch(start, start + bytes)
+      // It may lie behind the end of a file. Who reads there later is told of what is wrong.
+      .catch(() => {})
+      .finally(() => prefetches.end());
+  }
+
+  async #prefetch(start: number, end: number): Promise<void> {
+    const { log } = this.log.store.shard;
+    for (let at = start as Position; at < end; ) {
+      let chunk = log.chunkAt(at, 1);
+      if (chunk === undefined) {
+        chunk = await log.load(at, 1);
+        chunk.unpin();
+      }
+      at = (chunk.basePosition + chunk.buffer.length) as Position;
     }
   }
 
@@ -183,6 +187,11 @@ export class LogReader {
     return this.#cold?.buffer.length ?? 0;
   }
 
+  /** The place of the last locate() is not needed any more. */
+  forget(): void {
+    this.chunk = noChunk;
+  }
+
   /** Lets go of the read-ahead. */
   release(): void {
     this.#hold(undefined);
@@ -191,7 +200,6 @@ export class LogReader {
   }
 
   #hold(chunk: Chunk | undefined): void {
-    this.#readAhead?.changed((chunk?.buffer.length ?? 0) - (this.#cold?.buffer.length ?? 0));
     this.#cold?.unpin();
     this.#cold = chunk;
   }

@@ -48,7 +48,7 @@ import {
   startBytes,
   startOffset,
 } from './log-records.ts';
-import { ReadAhead } from './read-ahead.ts';
+import { Prefetches } from './read-ahead.ts';
 import { SavedLogs, saveLog } from './saved-logs.ts';
 import { Visibility } from './visibility.ts';
 
@@ -70,7 +70,7 @@ export class LogStore implements StateOwner {
   ];
   readonly wantsHeld = true;
   readonly shard: Shard;
-  readonly readAhead = new ReadAhead();
+  readonly prefetches = new Prefetches();
   readonly marks = new DeliveredMarks();
   readonly #logs = new Map<number, Log>();
   readonly #folded: FoldedSegments;
@@ -88,6 +88,7 @@ export class LogStore implements StateOwner {
     find: (id) => this.#logs.get(id),
     all: () => this.#logs.values(),
     capture: (log) => this.#save(log),
+    keyBytes: () => Float64Array.BYTES_PER_ELEMENT,
   });
   /** Index entries of all logs. */
   #entryCount = 0;
@@ -240,6 +241,10 @@ export class LogStore implements StateOwner {
 
   restoreHead(head: Buffer): void {
     this.#folded.restore(JSON.parse(head.toString()) as SegmentsSnapshot);
+  }
+
+  get needsBase(): boolean {
+    return this.#sweep.needsBase;
   }
 
   beginCheckpoint(isBase: boolean): void {

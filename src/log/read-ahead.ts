@@ -1,33 +1,27 @@
 /**
- * How much readers that live long read ahead when they are behind what is in memory. One that goes on where it was reads more
- * and more at a time; one that jumps reads little. All together hold no more than `readAheadBudgetBytes`, and beyond that each
- * only the least.
+ * How much is read for readers that are behind what is in memory, beyond what they need at once. One that lives long and goes on
+ * where it was reads more and more at a time; one that jumps reads little.
  */
 import { limits } from '../core/limits.ts';
 
-export class ReadAhead {
-  #heldBytes = 0;
-  #prefetchCount = 0;
+/** Bytes to read, for a reader that read `lastBytes` before and goes on behind them or not. */
+export const nextReadBytes = (lastBytes: number, isSequential: boolean): number =>
+  isSequential
+    ? Math.min(limits.readAheadBytes, Math.max(limits.readAheadMinBytes, lastBytes * 2))
+    : limits.readAheadMinBytes;
 
-  /** A reader holds so many bytes more, or less. */
-  changed(bytes: number): void {
-    this.#heldBytes += bytes;
-  }
+/** Reads for those who will ask soon. With many readers behind, what is read too early is dropped before it is used. */
+export class Prefetches {
+  #count = 0;
 
-  /** Bytes to read, for a reader that read `lastBytes` before and goes on behind them or not. */
-  nextBytes(lastBytes: number, isSequential: boolean): number {
-    if (!isSequential || this.#heldBytes > limits.readAheadBudgetBytes) return limits.readAheadMinBytes;
-    return Math.min(limits.readAheadBytes, Math.max(limits.readAheadMinBytes, lastBytes * 2));
-  }
-
-  /** False if enough is read for later already: with many readers behind, what is read too early is dropped before it is used. */
-  beginPrefetch(): boolean {
-    if (this.#prefetchCount === limits.prefetchesMax) return false;
-    this.#prefetchCount++;
+  /** False if there are enough. */
+  begin(): boolean {
+    if (this.#count === limits.prefetchesMax) return false;
+    this.#count++;
     return true;
   }
 
-  endPrefetch(): void {
-    this.#prefetchCount--;
+  end(): void {
+    this.#count--;
   }
 }

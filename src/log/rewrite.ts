@@ -108,7 +108,7 @@ export class Rewrite {
     // Others have had their turn meanwhile.
     const log = this.#store.log(share.id);
     if (log === undefined) return;
-    const reader = new LogReader(log, this.#store.readAhead);
+    const reader = new LogReader(log, true);
     try {
       await this.#copyEntries(reader, share);
     } finally {

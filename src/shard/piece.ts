@@ -91,4 +91,11 @@ export class PieceReader {
     this.at += 8;
     return value;
   }
+
+  /** A view. */
+  bytes(lengthBytes: number): Buffer {
+    const value = this.#buffer.subarray(this.at, this.at + lengthBytes);
+    this.at += lengthBytes;
+    return value;
+  }
 }

@@ -21,6 +21,9 @@ export interface Chunk {
   unpin(): void;
 }
 
+/** Stands where no chunk is held. */
+export const noChunk: Chunk = { buffer: Buffer.alloc(0), basePosition: 0 as Position, pin: () => {}, unpin: () => {} };
+
 export type Durability = 'sync' | 'os';
 
 export interface Checkpoint {
@@ -176,8 +179,9 @@ export interface ShardLog {
    */
   chunkAt(position: Position, lengthBytes?: number): Chunk | undefined;
   /**
-   * Reads [position, position + lengthBytes) from storage, and around it about `aheadBytes` (as much as is good for a sequential
-   * reader if absent). Only for durable positions. The piece comes pinned: unpin it when it is not wanted any more.
+   * Reads [position, position + lengthBytes) from storage, and as much behind it as is good for a sequential reader. Only for
+   * durable positions. The piece comes pinned: unpin it when it is not wanted any more. A reader that keeps it until it needs
+   * something else says how many bytes it would like (`aheadBytes`), and gets fewer when such readers hold much already.
    */
   load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk>;
 

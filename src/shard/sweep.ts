@@ -18,7 +18,12 @@ export interface SweepOptions<Key, Entity extends Swept> {
   readonly all: () => Iterable<Entity>;
   /** Stores the entity in the checkpoint under way, as it is now. */
   readonly capture: (entity: Entity) => void;
+  /** About what it takes to keep the key. */
+  readonly keyBytes: (key: Key) => number;
 }
+
+/** With more than this in keys of what changed since the last checkpoint the next one is a base. */
+const changedBytesMax = 2 * 1024 * 1024;
 
 /** What one slice of a checkpoint may still do, in entities that are looked at. */
 export class Slice {
@@ -32,8 +37,9 @@ export class Slice {
 export class Sweep<Key, Entity extends Swept> {
   readonly #options: SweepOptions<Key, Entity>;
   #period = 1;
-  /** Keys of what has changed in this period. */
+  /** Keys of what has changed in this period, unless they became too many. */
   #changed: Key[] = [];
+  #changedBytes = 0;
   /** What the checkpoint under way has still to look at. */
   #left: Iterator<Entity | undefined> | undefined;
   #isBase = false;
@@ -47,6 +53,11 @@ export class Sweep<Key, Entity extends Swept> {
     return this.#period;
   }
 
+  /** What changed is no longer known one by one: only a base can be begun. */
+  get needsBase(): boolean {
+    return this.#changedBytes > changedBytesMax;
+  }
+
   /** The entity is about to change, or to go. */
   changing(key: Key, entity: Entity): void {
     if (entity.changedIn === this.#period) return;
@@ -55,20 +66,27 @@ export class Sweep<Key, Entity extends Swept> {
       this.#options.capture(entity);
     }
     entity.changedIn = this.#period;
-    this.#changed.push(key);
+    this.#note(key);
   }
 
   /** A new entity: no checkpoint under way has it. */
   created(key: Key, entity: Entity): void {
     entity.changedIn = this.#period;
     entity.savedIn = this.#period;
-    this.#changed.push(key);
+    this.#note(key);
+  }
+
+  #note(key: Key): void {
+    this.#changedBytes += this.#options.keyBytes(key);
+    if (this.needsBase) this.#changed = [];
+    else this.#changed.push(key);
   }
 
   /** A checkpoint of the state as it is now begins: of all of it, or of what changed since the last one began. */
   begin(isBase: boolean): void {
     const changed = this.#changed;
     this.#changed = [];
+    this.#changedBytes = 0;
     this.#period++;
     this.#isBase = isBase;
     this.#left = isBase ? this.#options.all()[Symbol.iterator]() : this.#found(changed);

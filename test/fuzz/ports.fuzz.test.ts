@@ -19,9 +19,9 @@ const warmUpShare = 0.3;
 const concurrency = 24;
 /**
  * What may be held more after the other 70,000 than after the first 30,000, once the names that mutated requests made up
- * are deleted: 240 bytes kept per frame would exceed it. Measured: 2, 7 and 12 MiB.
+ * are deleted: 120 bytes kept per frame would exceed it. Measured: -4, -2 and 2 MiB.
  */
-const growthBytesMax = 16 * mib;
+const growthBytesMax = 8 * mib;
 const roundTripMsMax = 5_000;
 const roundTripsMin = 100;
 

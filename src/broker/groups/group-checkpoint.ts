@@ -16,6 +16,9 @@ import {
 
 export type SweptGroup = StoredGroup & Swept;
 
+/** What the memory of an id takes beside its characters. */
+const keyBytes = 32;
+
 /** Offsets of one line. */
 const lineOffsets = 200;
 
@@ -66,6 +69,7 @@ export class GroupCheckpoint {
       find: (id) => groups.get(id),
       all: () => groups.values(),
       capture: (group) => this.#freeze(begin(group)),
+      keyBytes: (id) => keyBytes + id.length,
     });
   }
 
@@ -85,7 +89,11 @@ export class GroupCheckpoint {
   }
 
   removed(group: SweptGroup): void {
-    this.#gone.add(group.id);
+    if (!this.needsBase) this.#gone.add(group.id);
+  }
+
+  get needsBase(): boolean {
+    return this.#sweep.needsBase;
   }
 
   begin(isBase: boolean): void {

@@ -97,6 +97,10 @@ export class GroupStore implements StateOwner {
 
   restoreHead(): void {}
 
+  get needsBase(): boolean {
+    return this.#checkpoint.needsBase;
+  }
+
   beginCheckpoint(isBase: boolean): void {
     this.#checkpoint.begin(isBase);
   }

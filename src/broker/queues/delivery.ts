@@ -4,7 +4,7 @@
  */
 import type { BrokerError } from '../../core/errors.ts';
 import type { BatchRecord } from '../../log/batch-records.ts';
-import type { Chunk } from '../../shard/shard-log.ts';
+import { type Chunk, noChunk } from '../../shard/shard-log.ts';
 import { batchRecordForm, type Message, type MessageForm } from '../message.ts';
 import type { SubscriptionPart } from './subscription-part.ts';
 
@@ -18,7 +18,7 @@ export class Delivery {
   buffer: Buffer = emptyBuffer;
   start = 0;
   end = 0;
-  chunk!: Chunk;
+  chunk: Chunk = noChunk;
   /** Time of the append, or of the producer for a record of a batch. */
   timestampMs = 0;
   record: BatchRecord | undefined;
@@ -27,6 +27,13 @@ export class Delivery {
   constructor(part: SubscriptionPart, forms: ReadonlyMap<number, MessageForm>) {
     this.part = part;
     this.#forms = forms;
+  }
+
+  /** Keeps no memory from being freed. */
+  forget(): void {
+    this.buffer = emptyBuffer;
+    this.chunk = noChunk;
+    this.record = undefined;
   }
 
   /** The neutral view, for heads that do not know the form. */

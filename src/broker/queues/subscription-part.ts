@@ -101,7 +101,7 @@ export class SubscriptionPart {
   }
 
   get #readerOfLog(): LogReader {
-    this.#reader ??= new LogReader(this.log, this.log.store.readAhead);
+    this.#reader ??= new LogReader(this.log, true);
     return this.#reader;
   }
 
@@ -119,10 +119,12 @@ export class SubscriptionPart {
     return this.#loading;
   }
 
-  /** Forgets places in memory; call before the first next() of a turn, as memory may have been reused since. */
-  beginTurn(): void {
+  /** Forgets places in memory; call before others have their turn, as memory may be used for something else then. */
+  endTurn(): void {
     this.#runEnd = 0;
     this.#runStart = 0;
+    this.#delivery?.forget();
+    this.#reader?.forget();
   }
 
   /** Sets `delivery` to the next message without taking it. */

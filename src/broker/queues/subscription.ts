@@ -157,7 +157,14 @@ export class Subscription implements LogWatcher, Pumpable, PartOwner {
 
   pump(count: number): boolean {
     if (this.#cancelled) return false;
-    for (const part of this.parts) part.beginTurn();
+    try {
+      return this.#deliver(count);
+    } finally {
+      for (const part of this.parts) part.endTurn();
+    }
+  }
+
+  #deliver(count: number): boolean {
     this.#nextPart = (this.#nextPart + 1) % this.parts.length;
     for (let delivered = 0; delivered < count; delivered++) {
       const index = this.#sinkWithCredit();
@@ -206,13 +213,16 @@ export class Subscription implements LogWatcher, Pumpable, PartOwner {
   }
 
   #serveGets(): void {
-    for (const part of this.parts) part.beginTurn();
-    while (this.#gets.length > 0 && this.#gets[0]!.ticket <= this.#context.gate.durable) {
-      const part = this.#partWithMessage();
-      if (part === undefined && this.parts.some((one) => one.isLoading)) return;
-      const { autoAck, callback } = this.#gets.shift()!;
-      if (part !== undefined) this.#hand(part, autoAck);
-      callback(part?.delivery);
+    try {
+      while (this.#gets.length > 0 && this.#gets[0]!.ticket <= this.#context.gate.durable) {
+        const part = this.#partWithMessage();
+        if (part === undefined && this.parts.some((one) => one.isLoading)) return;
+        const { autoAck, callback } = this.#gets.shift()!;
+        if (part !== undefined) this.#hand(part, autoAck);
+        callback(part?.delivery);
+      }
+    } finally {
+      for (const part of this.parts) part.endTurn();
     }
   }
 

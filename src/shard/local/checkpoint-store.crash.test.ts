@@ -57,6 +57,7 @@ class Numbers implements StateOwner {
     find: (key) => this.entities.get(key),
     all: () => this.entities.values(),
     capture: (entity) => this.#save(entity),
+    keyBytes: () => 8,
   });
   /** Entities looked at in the largest slice. */
   largestSlice = 0;

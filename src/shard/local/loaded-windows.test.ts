@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../../core/limits.ts';
 import { MemoryStorage } from '../../storage/memory-storage.ts';
 import type { Chunk } from '../shard-log.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import { loadedBytesMax } from './wal-limits.ts';
 
 const windowBytes = 1024 * 1024;
-const windowCount = (3 * loadedBytesMax) / windowBytes;
+const windowCount = (4 * loadedBytesMax) / windowBytes;
 
 /** A file in which each window holds its number, and a function that loads one of them. */
-const open = async (): Promise<{ windows: LoadedWindows; load: (index: number) => Promise<Chunk> }> => {
+const open = async (): Promise<{
+  windows: LoadedWindows;
+  load: (index: number, livesLong?: boolean) => Promise<Chunk>;
+}> => {
   const file = await new MemoryStorage().open('log', { create: true, durable: false });
   const bytes = Buffer.alloc(windowBytes);
   for (let index = 0; index < windowCount; index++) {
@@ -17,14 +21,14 @@ const open = async (): Promise<{ windows: LoadedWindows; load: (index: number) =
     await new Promise((resolve) => file.write(bytes, 0, windowBytes, index * windowBytes, resolve));
   }
   const windows = new LoadedWindows();
-  const load = (index: number): Promise<Chunk> =>
+  const load = (index: number, livesLong = false): Promise<Chunk> =>
     windows.load({
       handle: file,
       filePosition: 0,
       offset: index * windowBytes,
       lengthBytes: 1,
       window: { start: index * windowBytes, end: (index + 1) * windowBytes },
-      aheadBytes: undefined,
+      livesLong,
       verify: () => {},
     });
   return { windows, load };
@@ -56,4 +60,21 @@ test('each of several that wait for one read has it pinned', async () => {
   first!.unpin();
   for (let index = 1; index < windowCount; index++) (await load(index)).unpin();
   assert.ok(isFilledWith(second!, 0));
+});
+
+test('who keeps what it reads gets less when much is kept, unless others keep it too', async () => {
+  const { load } = await open();
+  const fullCount = limits.readAheadBudgetBytes / windowBytes;
+  const kept: Chunk[] = [];
+  for (let index = 0; index < fullCount; index++) kept.push(await load(index, true));
+  assert.ok(kept.every(({ buffer }) => buffer.length === windowBytes));
+
+  const little = await load(fullCount, true);
+  assert.equal(little.buffer.length, limits.readAheadMinBytes);
+  assert.ok(isFilledWith(little, fullCount));
+  assert.equal(await load(fullCount - 1, true), kept.at(-1));
+  assert.equal((await load(fullCount + 1)).buffer.length, windowBytes, 'who lets go of it soon gets all');
+
+  for (const chunk of kept.splice(0, 2)) chunk.unpin();
+  assert.equal((await load(fullCount + 2, true)).buffer.length, windowBytes);
 });

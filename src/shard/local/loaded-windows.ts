@@ -1,10 +1,13 @@
 /**
  * Pieces of the log read back from its files, for readers behind the arena. Who loads says how files are divided into
- * windows, always in the same way, so that readers near one another share them; and concurrent loads of one window share the
- * read. The most recently used are kept, up to `loadedBytesMax` together. The memory of one that is not kept any more is used
- * again once nobody pins it.
+ * windows. Readers near one another share them, and concurrent loads of one window share the read. The most recently used are kept,
+ * up to `loadedBytesMax` together. The memory of one that is not kept any more is used again once nobody pins it.
+ *
+ * Readers that live long pin what they read until they need something else. When all windows that are pinned take
+ * `readAheadBudgetBytes`, such a reader gets a copy of the little it needs, unless others have the window pinned anyway.
  */
 import type { Position } from '../../core/ids.ts';
+import { limits } from '../../core/limits.ts';
 import type { StorageFile } from '../../storage/storage.ts';
 import type { Chunk } from '../shard-log.ts';
 import { ReadBuffers } from './read-buffers.ts';
@@ -25,36 +28,50 @@ class CopiedPiece implements Chunk {
   unpin(): void {}
 }
 
+/** What windows tell whom their memory belongs to. */
+interface PinnedMemory {
+  /** So many bytes more, or less, are pinned. */
+  changed(bytes: number): void;
+  /** A window is neither kept nor pinned. */
+  unused(memory: Buffer): void;
+}
+
 class LoadedWindow implements Chunk {
   readonly buffer: Buffer;
   readonly basePosition: Position;
   readonly endPosition: number;
-  readonly #onUnused: () => void;
-  #pinCount: number;
+  readonly #memory: Buffer;
+  readonly #pinned: PinnedMemory;
+  #pinCount = 0;
   #isKept = true;
 
-  /** @param onUnused it is neither kept nor pinned */
-  constructor(buffer: Buffer, basePosition: number, pinCount: number, onUnused: () => void) {
-    this.buffer = buffer;
+  constructor(memory: Buffer, sizeBytes: number, basePosition: number, pinned: PinnedMemory) {
+    this.#memory = memory;
+    this.buffer = memory.subarray(0, sizeBytes);
     this.basePosition = basePosition as Position;
-    this.endPosition = basePosition + buffer.length;
-    this.#pinCount = pinCount;
-    this.#onUnused = onUnused;
+    this.endPosition = basePosition + sizeBytes;
+    this.#pinned = pinned;
+  }
+
+  get isShared(): boolean {
+    return this.#pinCount > 1;
   }
 
   pin(): void {
-    this.#pinCount++;
+    if (this.#pinCount++ === 0) this.#pinned.changed(this.buffer.length);
   }
 
   unpin(): void {
     if (this.#pinCount === 0) throw new Error('chunk unpinned more often than pinned');
-    if (--this.#pinCount === 0 && !this.#isKept) this.#onUnused();
+    if (--this.#pinCount > 0) return;
+    this.#pinned.changed(-this.buffer.length);
+    if (!this.#isKept) this.#pinned.unused(this.#memory);
   }
 
   /** It is not found any more. */
   dropped(): void {
     this.#isKept = false;
-    if (this.#pinCount === 0) this.#onUnused();
+    if (this.#pinCount === 0) this.#pinned.unused(this.#memory);
   }
 
   /** Up to so many bytes from `position` on, in memory of their own. */
@@ -79,8 +96,8 @@ export interface LoadRequest {
   readonly lengthBytes: number;
   /** What is read, offsets in the file; [offset, offset + lengthBytes) lies in it. */
   readonly window: { readonly start: number; readonly end: number };
-  /** Least size of a piece for a reader that wants no more than it needs: it gets a copy, not all of the window. */
-  readonly aheadBytes: number | undefined;
+  /** The reader keeps what it gets until it needs something else. */
+  readonly livesLong: boolean;
   /**
    * Called with what was read of the window, readBytes of it (fewer than the buffer holds at the end of the file). Throws if
    * these are not the bytes that were written: nothing of the window is handed out then.
@@ -103,6 +120,18 @@ export class LoadedWindows {
   readonly #buffers = new ReadBuffers();
   readonly #loading = new Set<Loading>();
   #keptBytes = 0;
+  #pinnedBytes = 0;
+  readonly #pinned: PinnedMemory = {
+    changed: (bytes) => {
+      this.#pinnedBytes += bytes;
+    },
+    unused: (memory) => this.#buffers.giveBack(memory),
+  };
+
+  /** Readers that live long get no more than they need. */
+  get isCrowded(): boolean {
+    return this.#pinnedBytes >= limits.readAheadBudgetBytes;
+  }
 
   /** True in the same turn only, unless it is pinned. */
   find(position: number, lengthBytes: number): Chunk | undefined {
@@ -130,12 +159,14 @@ export class LoadedWindows {
 
   /** Resolves with a piece that is pinned for the caller. */
   async load(request: LoadRequest): Promise<Chunk> {
-    const { filePosition, offset, lengthBytes, aheadBytes } = request;
+    const { filePosition, offset, lengthBytes, livesLong } = request;
     const found = this.#find(filePosition + offset, lengthBytes);
+    const wasCrowded = this.isCrowded;
     found?.pin();
     const window = found ?? (await this.#load(request));
-    if (aheadBytes === undefined || window.buffer.length <= 2 * aheadBytes) return window;
-    const piece = window.copy(filePosition + offset, Math.max(lengthBytes, aheadBytes));
+    const neededBytes = Math.max(lengthBytes, limits.readAheadMinBytes);
+    if (!livesLong || !wasCrowded || window.isShared || window.buffer.length <= neededBytes) return window;
+    const piece = window.copy(filePosition + offset, neededBytes);
     window.unpin();
     return piece;
   }
@@ -173,14 +204,14 @@ export class LoadedWindows {
     const { start, end } = loading;
     const offset = start - filePosition;
     const memory = this.#buffers.take(end - start);
-    const buffer = memory.subarray(0, end - start);
-    const giveBack = (): void => this.#buffers.giveBack(memory);
+    const window = new LoadedWindow(memory, end - start, start, this.#pinned);
+    const { buffer } = window;
     try {
       const readBytes = await handle.read(buffer, 0, buffer.length, offset);
       verify(buffer, readBytes);
       if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${offset + readBytes}`);
     } catch (error) {
-      giveBack();
+      window.dropped();
       throw error;
     }
     // Nobody can join it any more: its window is found from now on.
@@ -188,7 +219,7 @@ export class LoadedWindows {
     // A shorter window of the same place, read when less of it was durable, is of no more use.
     const outdated = this.#windows.findIndex((each) => each.basePosition === start);
     if (outdated >= 0) this.#dropAt(outdated);
-    const window = new LoadedWindow(buffer, start, loading.readerCount, giveBack);
+    for (let reader = 0; reader < loading.readerCount; reader++) window.pin();
     this.#windows.unshift(window);
     this.#keptBytes += buffer.length;
     while (this.#keptBytes > loadedBytesMax && this.#windows.length > 1) this.#dropAt(this.#windows.length - 1);

@@ -242,7 +242,7 @@ export class LocalLog implements ShardLog {
         throw operatingError(error);
       });
     }
-    return await this.#reads.load(position, lengthBytes, aheadBytes);
+    return await this.#reads.load(position, lengthBytes, aheadBytes !== undefined);
   }
 
   hold(position: Position): void {

@@ -35,7 +35,7 @@ export class LogReads {
    * Reads [position, position + lengthBytes) and what is around it, pinned. Rejects with BrokerError 'corrupt' if a frame there is
    * not what was written, 'not-found' if the file was given back, RangeError if it is not durable or spans commits, 'storage-failed'.
    */
-  async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
+  async load(position: Position, lengthBytes: number, livesLong = false): Promise<Chunk> {
     const { files, walFileBytes } = this.#options;
     const file = files.fileAt(position);
     const handle = file?.handle;
@@ -52,7 +52,7 @@ export class LogReads {
       throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
     const verify = (buffer: Buffer, readBytes: number): void =>
       assertFrames(file.name, piece, this.salt, buffer, readBytes);
-    const request = { handle, filePosition, offset, lengthBytes, window: piece, verify, aheadBytes };
+    const request = { handle, filePosition, offset, lengthBytes, window: piece, verify, livesLong };
     return await this.#reading(file, () => this.#windows.load(request));
   }
 

@@ -227,7 +227,7 @@ export class SegmentFiles implements SegmentUses {
   }
 
   /**
-   * Reads [position, position + lengthBytes), which lies in one segment, and what is around it, pinned. Rejects with BrokerError
+   * Reads [position, position + lengthBytes), which lies in one segment, and what is behind it, pinned. Rejects with BrokerError
    * 'corrupt' if any of these pages is not what was written, 'not-found' if the segment was reclaimed, 'closing', or
    * with the error of the system.
    */

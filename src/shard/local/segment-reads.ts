@@ -46,7 +46,7 @@ export class SegmentReads {
     return this.#windows.find(position, lengthBytes);
   }
 
-  /** Reads [position, position + lengthBytes) of the segment and what is around it, pinned. As SegmentFiles.load(). */
+  /** Reads [position, position + lengthBytes) of the segment and what is behind it, pinned. As SegmentFiles.load(). */
   async load(segment: ReadableSegment, position: number, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     const { id, basePosition, dataBytes } = segment;
     const end = position + lengthBytes - basePosition;
@@ -59,9 +59,11 @@ export class SegmentReads {
     const start = position - basePosition;
     const offset = start - (start % segmentPageBytes);
     const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
-    const wideStart = offset - (offset % this.readAheadBytes);
-    const wideEnd = Math.min(dataBytes, Math.max(wideStart + this.readAheadBytes, pagesEnd));
-    const load = (windowStart: number, windowEnd: number): Promise<Chunk> =>
+    const livesLong = aheadBytes !== undefined;
+    const wantedBytes = Math.min(this.readAheadBytes, aheadBytes ?? this.readAheadBytes);
+    const aheadEnd = offset + (livesLong && this.#windows.isCrowded ? 0 : roundUp(wantedBytes, segmentPageBytes));
+    const wideEnd = Math.min(dataBytes, Math.max(aheadEnd, pagesEnd));
+    const load = (windowEnd: number): Promise<Chunk> =>
       this.#handles.use(segmentFileName(id), async (handle) => {
         const pageTable = this.#pageTables.get(id) ?? (await this.#readPageTable(handle, id));
         return await this.#windows.load({
@@ -69,17 +71,17 @@ export class SegmentReads {
           filePosition: basePosition,
           offset,
           lengthBytes: pagesEnd - offset,
-          window: { start: windowStart, end: windowEnd },
-          verify: (buffer, readBytes) => assertPages({ id, pageTable }, buffer, readBytes, windowStart),
-          aheadBytes,
+          window: { start: offset, end: windowEnd },
+          verify: (buffer, readBytes) => assertPages({ id, pageTable }, buffer, readBytes, offset),
+          livesLong,
         });
       });
     try {
-      return await load(wideStart, wideEnd);
+      return await load(wideEnd);
     } catch (error) {
       // What is asked for may be whole: damage around it is for those who read there.
       if (!(error instanceof BrokerError) || error.kind !== 'corrupt' || segment.isReclaimed) throw error;
-      return await load(offset, pagesEnd);
+      return await load(pagesEnd);
     }
   }
 
