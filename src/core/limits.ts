@@ -20,7 +20,7 @@ export const limits = {
   /** One piece of the arena; a larger commit gets a piece of its own. */
   arenaChunkBytes: 4 * 1024 * 1024,
   /** What the arena keeps as a cache for tail reads. */
-  arenaBytes: 64 * 1024 * 1024,
+  arenaBytes: 32 * 1024 * 1024,
   /** One read of the write-ahead log for readers behind the arena. */
   readAheadBytes: 1024 * 1024,
   /** The least of it, for a reader that jumps. */

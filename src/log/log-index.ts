@@ -25,6 +25,8 @@ const countUnit = 0x400_0000;
 const initialEntries = 4;
 /** Then, and from there on twice as many: many logs have few entries, and what is too many of a small index counts. */
 const secondEntries = 12;
+/** From here on the array is typed. A small one would take more for itself than for its entries, and longer to make. */
+const typedFromEntries = 96;
 /** Fewer emptied entries than this are not worth a compaction of the index. */
 const compactFrom = 64;
 
@@ -46,10 +48,16 @@ export class LogEntry {
   sizeBytes = 0;
 }
 
+type Entries = number[] | Float64Array;
+
+const newEntries = (count: number): Entries =>
+  // Not zeros: they would make an array of small integers, to be converted when it gets its first entry.
+  count < typedFromEntries ? new Array<number>(count * entryFields).fill(0.5) : new Float64Array(count * entryFields);
+
 export class LogIndex {
   readonly #store: LogStore;
   /** Entries [#head, #head + #count). Allocated with the first entry. */
-  #entries: Float64Array | undefined;
+  #entries: Entries | undefined;
   #head = 0;
   #count = 0;
   /** The first so many entries lie in segments, or were left behind by a fold. */
@@ -295,7 +303,7 @@ export class LogIndex {
 
   /** For `count` more entries behind the last one. */
   #makeRoom(count: number): void {
-    this.#entries ??= new Float64Array(initialEntries * entryFields);
+    this.#entries ??= newEntries(initialEntries);
     const capacity = this.#entries.length / entryFields;
     const neededEntries = this.#count + count;
     if (this.#head + neededEntries <= capacity) return;
@@ -303,8 +311,9 @@ export class LogIndex {
       this.#entries.copyWithin(0, this.#head * entryFields, (this.#head + this.#count) * entryFields);
     } else {
       const grownEntries = capacity === initialEntries ? secondEntries : capacity * 2;
-      const grown = new Float64Array(Math.max(grownEntries, neededEntries) * entryFields);
-      grown.set(this.#entries.subarray(this.#head * entryFields, (this.#head + this.#count) * entryFields));
+      const grown = newEntries(Math.max(grownEntries, neededEntries));
+      const start = this.#head * entryFields;
+      for (let i = 0; i < this.#count * entryFields; i++) grown[i] = this.#entries[start + i]!;
       this.#entries = grown;
     }
     this.#head = 0;

@@ -12,7 +12,9 @@ import { SegmentOutput } from './segment-output.ts';
 /** A log with more than this gets a segment of its own. */
 const ownSegmentBytes = 4 * 1024 * 1024;
 /** What one slice may copy; a message counts as some bytes more than it has. */
-const sliceBytes = 512 * 1024;
+const sliceBytes = 128 * 1024;
+/** What is collected for one write. */
+const writeBytes = 512 * 1024;
 const messageCostBytes = 50;
 /** Memory of what was read that is held until it is written. */
 const heldBytesMax = 8 * 1024 * 1024;
@@ -88,7 +90,7 @@ export class SegmentCopy {
 
   async endSlice(): Promise<void> {
     const output = this.#output;
-    const mustFlush = this.#heldBytes >= heldBytesMax || (output !== undefined && output.pendingBytes >= sliceBytes);
+    const mustFlush = this.#heldBytes >= heldBytesMax || (output !== undefined && output.pendingBytes >= writeBytes);
     this.#sliceBytesLeft = sliceBytes;
     if (!mustFlush || output === undefined) return await nextTurn();
     for (const each of this.#outputs) await each.flush();

@@ -1,7 +1,7 @@
 /** Pieces of a checkpoint as their owners write and read them: numbers, little-endian, and texts. */
 
 /** A piece is handed over when it has so many bytes, or when its slice is over. */
-export const pieceBytes = 64 * 1024;
+export const pieceBytes = 24 * 1024;
 
 const initialBytes = 4 * 1024;
 

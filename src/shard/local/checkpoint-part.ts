@@ -18,6 +18,8 @@ import { isMissing, writeAll } from './prepare-file.ts';
 const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x44, 1, 0]);
 const partHeaderBytes = 24;
 const pieceHeaderBytes = 8;
+/** One read. */
+const partReadBytes = 1024 * 1024;
 const namePattern = /^checkpoint-part-(\d{12})$/;
 
 /** A part as a checkpoint names it. */
@@ -109,26 +111,29 @@ interface PartFault {
 
 type Piece = { readonly bytes: Buffer; readonly offset: number } | { readonly fault: PartFault };
 
-/** The pieces between two offsets, in order, up to the first that is damaged. Each has memory of its own. */
+/** The pieces between two offsets, in order, up to the first that is damaged. Their memory is not used again. */
 async function* piecesOf(file: StorageFile, start: number, end: number): AsyncGenerator<Piece> {
-  const header = Buffer.alloc(pieceHeaderBytes);
+  let buffer = Buffer.alloc(0);
+  let bufferOffset = start;
+  /** Where [offset, offset + lengthBytes) lies in the buffer; -1 if not all of it is there. */
+  const find = async (offset: number, lengthBytes: number): Promise<number> => {
+    if (offset + lengthBytes > bufferOffset + buffer.length && offset + lengthBytes <= end) {
+      const memory = Buffer.allocUnsafeSlow(Math.min(end - offset, Math.max(partReadBytes, lengthBytes)));
+      buffer = memory.subarray(0, await file.read(memory, 0, memory.length, offset));
+      bufferOffset = offset;
+    }
+    return offset + lengthBytes <= bufferOffset + buffer.length ? offset - bufferOffset : -1;
+  };
   for (let offset = start; offset < end; ) {
-    const damaged = { fault: { offset, what: 'a piece of the state is damaged' } };
-    const headerReadBytes = await file.read(header, 0, pieceHeaderBytes, offset);
-    const lengthBytes = header.readUInt32LE(4);
-    const next = offset + pieceHeaderBytes + lengthBytes;
-    if (headerReadBytes < pieceHeaderBytes || next > end) {
-      yield damaged;
+    const header = await find(offset, pieceHeaderBytes);
+    const lengthBytes = header < 0 ? 0 : pieceHeaderBytes + buffer.readUInt32LE(header + 4);
+    const at = header < 0 ? -1 : await find(offset, lengthBytes);
+    if (at < 0 || crc32c(buffer, at + 4, at + lengthBytes) !== buffer.readUInt32LE(at)) {
+      yield { fault: { offset, what: 'a piece of the state is damaged' } };
       return;
     }
-    const bytes = Buffer.allocUnsafeSlow(lengthBytes);
-    const readBytes = await file.read(bytes, 0, lengthBytes, offset + pieceHeaderBytes);
-    if (readBytes < lengthBytes || crc32c(bytes, 0, lengthBytes, crc32c(header, 4, 8)) !== header.readUInt32LE(0)) {
-      yield damaged;
-      return;
-    }
-    yield { bytes, offset };
-    offset = next;
+    yield { bytes: buffer.subarray(at + pieceHeaderBytes, at + lengthBytes), offset };
+    offset += lengthBytes;
   }
 }
 
