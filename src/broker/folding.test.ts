@@ -89,9 +89,7 @@ test('what one reader prefetched is in memory for another', async () => {
   }
   const isInMemory = (): boolean => new LogReader(log).locate(log.findEntry(42), 42);
   assert.equal(isInMemory(), false);
-  const reader = new LogReader(log);
-  while (!reader.locate(0, 0)) await reader.fill();
-  reader.prefetch(42 * kib);
+  log.store.prefetches.begin(log, 1, 42 * kib);
   while (!isInMemory()) await new Promise((resolve) => setImmediate(resolve));
   await stand.broker.close();
 });

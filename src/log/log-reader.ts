@@ -151,29 +151,6 @@ export class LogReader {
     this.#lastBytes = chunk.buffer.length;
   }
 
-  /** Begins to bring into memory what lies up to so many bytes behind the last place, if that is behind what is kept there anyway. */
-  prefetch(bytes: number): void {
-    const { prefetches, shard } = this.log.store;
-    const start = this.chunk.basePosition + this.entryEnd;
-    if (shard.log.chunkAt((start - 1) as Position) !== undefined || !prefetches.begin()) return;
-    this.#prefetch(start, start + bytes)
-      // It may lie behind the end of a file. Who reads there later is told of what is wrong.
-      .catch(() => {})
-      .finally(() => prefetches.end());
-  }
-
-  async #prefetch(start: number, end: number): Promise<void> {
-    const { log } = this.log.store.shard;
-    for (let at = start as Position; at < end; ) {
-      let chunk = log.chunkAt(at, 1);
-      if (chunk === undefined) {
-        chunk = await log.load(at, 1);
-        chunk.unpin();
-      }
-      at = (chunk.basePosition + chunk.buffer.length) as Position;
-    }
-  }
-
   /** Pages of rows are no part of what is read ahead. */
   async #fillPage(): Promise<void> {
     const [position, lengthBytes] = [this.#missPosition as Position, this.#missBytes];

@@ -48,7 +48,7 @@ import {
   startBytes,
   startOffset,
 } from './log-records.ts';
-import { Prefetches } from './read-ahead.ts';
+import { Prefetches } from './prefetch.ts';
 import { SavedLogs, saveLog } from './saved-logs.ts';
 import { Visibility } from './visibility.ts';
 

@@ -9,19 +9,3 @@ export const nextReadBytes = (lastBytes: number, isSequential: boolean): number 
   isSequential
     ? Math.min(limits.readAheadBytes, Math.max(limits.readAheadMinBytes, lastBytes * 2))
     : limits.readAheadMinBytes;
-
-/** Reads for those who will ask soon. With many readers behind, what is read too early is dropped before it is used. */
-export class Prefetches {
-  #count = 0;
-
-  /** False if there are enough. */
-  begin(): boolean {
-    if (this.#count === limits.prefetchesMax) return false;
-    this.#count++;
-    return true;
-  }
-
-  end(): void {
-    this.#count--;
-  }
-}

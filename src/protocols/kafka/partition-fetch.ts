@@ -130,7 +130,7 @@ export class PartitionFetch {
 
   /** All is read. What the client will ask for next, about as much again, is brought into memory if it is not there. */
   close(): void {
-    if (this.sizeBytes > 0) this.reader!.prefetch(this.sizeBytes);
+    if (this.sizeBytes > 0) this.log!.store.prefetches.begin(this.log!, this.#nextOffset, this.sizeBytes);
     this.reader?.release();
   }
 

@@ -192,8 +192,8 @@ describe('reads', () => {
     assert.equal(a, c);
     assert.equal(readCount(), 1);
     assert.equal(a!.basePosition, basePosition + testReadAheadBytes);
-    assert.equal(a!.buffer.length, testReadAheadBytes);
-    assert.equal(files.find(basePosition + testReadAheadBytes, testReadAheadBytes), a);
+    assert.equal(a!.buffer.length, testReadAheadBytes + segmentPageBytes);
+    assert.equal(files.find(basePosition + at, testReadAheadBytes), a);
     assert.equal(await files.load(basePosition + at, 10), a);
     const across = await files.load(basePosition + 2 * testReadAheadBytes - 3, testReadAheadBytes + 10);
     const acrossStart = 2 * testReadAheadBytes - segmentPageBytes;

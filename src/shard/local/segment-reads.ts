@@ -6,7 +6,7 @@ import { FileHandles } from './file-handles.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import { PageTables } from './page-tables.ts';
 import { assertPages, readSegmentParts, segmentFileName, segmentPageBytes } from './segment-file.ts';
-import { segmentHandlesMax } from './wal-limits.ts';
+import { entriesPerRead, segmentHandlesMax } from './wal-limits.ts';
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
@@ -21,7 +21,7 @@ export interface ReadableSegment {
 }
 
 export class SegmentReads {
-  /** Size of one read: whole pages. */
+  /** What one read is good for: whole pages. */
   readonly readAheadBytes: number;
   readonly #windows = new LoadedWindows();
   readonly #pageTables = new PageTables();
@@ -60,9 +60,10 @@ export class SegmentReads {
     const offset = start - (start % segmentPageBytes);
     const pagesEnd = Math.min(dataBytes, roundUp(end, segmentPageBytes));
     const livesLong = aheadBytes !== undefined;
-    const wantedBytes = Math.min(this.readAheadBytes, aheadBytes ?? this.readAheadBytes);
-    const aheadEnd = offset + (livesLong && this.#windows.isCrowded ? 0 : roundUp(wantedBytes, segmentPageBytes));
-    const wideEnd = Math.min(dataBytes, Math.max(aheadEnd, pagesEnd));
+    // Whoever wants so much may begin in the middle of an entry and end in another, and both are read as a whole.
+    const wholeBytes = this.readAheadBytes + (2 * this.readAheadBytes) / entriesPerRead;
+    const wantedBytes = livesLong && this.#windows.isCrowded ? 0 : (aheadBytes ?? wholeBytes);
+    const wideEnd = Math.min(dataBytes, Math.max(pagesEnd, roundUp(start + wantedBytes, segmentPageBytes)));
     const load = (windowEnd: number): Promise<Chunk> =>
       this.#handles.use(segmentFileName(id), async (handle) => {
         const pageTable = this.#pageTables.get(id) ?? (await this.#readPageTable(handle, id));
