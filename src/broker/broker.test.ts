@@ -4,6 +4,7 @@ import { limits } from '../core/limits.ts';
 import { appendBatch } from '../log/append-batch.ts';
 import { encodeBatch } from '../log/batch-encode.ts';
 import { sealBatch } from '../log/batch-header.ts';
+import { runBytes } from '../log/block.ts';
 import type { Log } from '../log/log.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { type Broker, openBroker } from './broker.ts';
@@ -139,6 +140,44 @@ for (const shardCount of [1, 3]) {
     await broker.close();
   });
 }
+
+test('a message for many queues is stored once in each shard', async () => {
+  const shardCount = 3;
+  const broker = await open(new MemoryDisk(), shardCount);
+  const queues = Array.from({ length: 60 }, (_, i) => declare(broker, `q-${i}`));
+  const end = (): number => broker.shards.reduce((sum, { log }) => sum + log.endPosition, 0);
+  const before = end();
+  const body = 'x'.repeat(limits.messageBytesMax / 8);
+  publish(
+    broker,
+    queues.map((queue) => queue.log!),
+    [body, 'small'],
+  );
+  await durable(broker);
+  assert.ok(end() - before < (shardCount + 1) * body.length);
+  for (const { log } of queues) assert.equal(log!.durableEnd, 2);
+  const sink = new CollectingSink(2);
+  queues.at(-1)!.subscription.attach(sink);
+  await sink.has(2);
+  assert.deepEqual(
+    sink.received.map(({ body: received }) => received.length),
+    [body.length, 5],
+  );
+  await broker.close();
+});
+
+test('what a block will take counts what its messages go to', async () => {
+  const broker = await open(new MemoryDisk(), 3);
+  const logs = Array.from({ length: 100 }, (_, i) => declare(broker, `q-${i}`).log!);
+  const builder = broker.blockBuilder(broker.vhost('/')!);
+  builder.begin(plainForm.id, broker.clock.now());
+  builder.beginMessage();
+  const message = builder.endMessage();
+  const before = builder.sizeBytes;
+  for (const log of logs) builder.deliver(log, message, false);
+  assert.equal(builder.sizeBytes - before, logs.length * runBytes);
+  await broker.close();
+});
 
 test('a transient message may go out before it is durable, and a restart drops it', async () => {
   const disk = new MemoryDisk();

@@ -47,9 +47,10 @@ export class BlockBuilder {
     return this.#messageCount;
   }
 
-  /** Bytes of payload so far. */
+  /** What commit() would append so far. */
   get sizeBytes(): number {
-    return this.#payloadBytes;
+    const runCount = this.#runLogs.length + this.#foreign.length;
+    return blockHeaderBytes + runCount * runBytes + this.#messageCount * 4 + this.#payloadBytes;
   }
 
   /**
@@ -131,8 +132,7 @@ export class BlockBuilder {
     }
     const messageCount = this.#messageCount;
     const shard = this.#store.shard;
-    const bytes = blockHeaderBytes + runCount * runBytes + messageCount * 4 + this.#payloadBytes;
-    const start = shard.beginCommit(recordType.messageBlock, 1, bytes);
+    const start = shard.beginCommit(recordType.messageBlock, 1, this.sizeBytes);
     const buffer = shard.log.reservedBuffer;
     buffer.writeDoubleLE(this.#timestampMs, start);
     buffer.writeUInt32LE(this.#form, start + 8);
@@ -161,19 +161,23 @@ export class BlockBuilder {
   }
 
   #commitForeign(): void {
-    const builders = new Map<LogStore, BlockBuilder>();
-    for (const { log, message, transient } of this.#foreign) {
-      let builder = builders.get(log.store);
-      if (builder === undefined) {
-        builder = new BlockBuilder(log.store);
-        builder.begin(this.#form, this.#timestampMs);
-        builders.set(log.store, builder);
+    const targets = new Map<LogStore, { readonly builder: BlockBuilder; source: number; message: number }>();
+    for (const { log, message: source, transient } of this.#foreign.splice(0)) {
+      let target = targets.get(log.store);
+      if (target === undefined) {
+        target = { builder: new BlockBuilder(log.store), source: -1, message: -1 };
+        target.builder.begin(this.#form, this.#timestampMs);
+        targets.set(log.store, target);
       }
-      builder.beginMessage();
-      this.#copyMessage(message, builder);
-      builder.deliver(log, builder.endMessage(), transient);
+      if (target.source !== source) {
+        target.builder.beginMessage();
+        this.#copyMessage(source, target.builder);
+        target.source = source;
+        target.message = target.builder.endMessage();
+      }
+      target.builder.deliver(log, target.message, transient);
     }
-    for (const builder of builders.values()) builder.commit();
+    for (const { builder } of targets.values()) builder.commit();
   }
 
   #copyMessage(message: number, target: BlockBuilder): void {

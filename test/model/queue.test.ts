@@ -218,7 +218,7 @@ class QueueTest {
 
   #body(): string {
     this.#lastBody++;
-    return `${this.#lastBody}:`.padEnd(this.#dice.chance(0.1) ? this.#dice.below(4000) : this.#dice.below(300), 'x');
+    return `${this.#lastBody}:`.padEnd(this.#dice.chance(0.1) ? this.#dice.below(1800) : this.#dice.below(300), 'x');
   }
 
   /** The models that see what is appended to this log. */
