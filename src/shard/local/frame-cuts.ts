@@ -1,7 +1,7 @@
 /**
- * Where a file of the log can be cut into pieces of whole frames of about a read's size, so that whatever is read back can be
- * checked: the first frame in each cell of a grid, with its checksum. From there on the chain of frames leads through the
- * piece, and says of each frame whether it is the one that was written. Some bytes per megabyte of the log.
+ * Where a file of the log can be cut into pieces of whole frames, so that whatever is read back can be checked: the first frame in
+ * each cell of a grid, with its checksum. From there on the chain of frames leads through the piece, and says of each frame whether
+ * it is the one that was written. Some hundred bytes per megabyte of the log.
  */
 import { BrokerError } from '../../core/errors.ts';
 import { alignFrame, FrameHeader, frameHeaderBytes } from './frame.ts';
@@ -36,21 +36,41 @@ export class FrameCuts {
     if (this.#offsets.length > 0) this.#ends.set(this.#offsets.length - 1, offset);
   }
 
-  /** All pieces, in order. */
+  /** All pieces, in order, each from one cut to the next. */
   *pieces(limitOffset: number): Generator<FramePiece> {
-    for (const index of this.#offsets.keys()) yield this.#piece(index, limitOffset);
+    for (const index of this.#offsets.keys()) yield this.#piece(index, index, limitOffset);
   }
 
-  /** The piece that holds this offset; the frames of the file end at `limitOffset`, those that may be read. */
-  pieceAt(offset: number, limitOffset: number): FramePiece {
-    let index = this.#offsets.length - 1;
-    while (index > 0 && this.#offsets[index]! > offset) index--;
-    return this.#piece(index, limitOffset);
+  /**
+   * The piece that holds this offset: from one cut to the next if `cellBytes` is 0, else all that begins in the same cell of a grid
+   * of such cells, which is the same piece for all readers in it. The frames of the file that may be read end at `limitOffset`.
+   */
+  pieceAt(offset: number, limitOffset: number, cellBytes: number): FramePiece {
+    const cell = (index: number): number => Math.floor(this.#offsets[index]! / cellBytes);
+    const index = this.#lastCutUpTo(offset);
+    let first = index;
+    let last = index;
+    if (cellBytes > 0) {
+      while (first > 0 && !this.#ends.has(first - 1) && cell(first - 1) === cell(index)) first--;
+      while (last + 1 < this.#offsets.length && !this.#ends.has(last) && cell(last + 1) === cell(index)) last++;
+    }
+    return this.#piece(first, last, limitOffset);
   }
 
-  #piece(index: number, limitOffset: number): FramePiece {
-    const end = Math.min(limitOffset, this.#ends.get(index) ?? this.#offsets[index + 1] ?? limitOffset);
-    return { start: this.#offsets[index]!, end, firstCrc: this.#crcs[index]! };
+  #lastCutUpTo(offset: number): number {
+    let low = 0;
+    let high = this.#offsets.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (this.#offsets[middle]! <= offset) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #piece(first: number, last: number, limitOffset: number): FramePiece {
+    const end = Math.min(limitOffset, this.#ends.get(last) ?? this.#offsets[last + 1] ?? limitOffset);
+    return { start: this.#offsets[first]!, end, firstCrc: this.#crcs[first]! };
   }
 }
 

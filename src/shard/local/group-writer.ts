@@ -16,7 +16,7 @@ import { alignFrame, type Chain, commitPrefixBytes, frameHeaderBytes, sealFrame 
 import type { WalFile } from './wal-file.ts';
 import { walHeaderBytes } from './wal-file.ts';
 import type { WalFiles } from './wal-files.ts';
-import type { WalLimits } from './wal-limits.ts';
+import { cutsPerRead, type WalLimits } from './wal-limits.ts';
 
 /** A closed frame on its way to the disk. */
 interface ClosedFrame {
@@ -216,7 +216,7 @@ export class GroupWriter {
     this.#chain.previousCrc = sealFrame(chunk.buffer, start, end, fields, this.#salt);
     this.#chain.nextSequence = nextSequence + 1;
     const offset = this.#offsetInFile(file, chunk.basePosition + start);
-    file.cuts.note(offset, this.#chain.previousCrc, this.#limits.readAheadBytes);
+    file.cuts.note(offset, this.#chain.previousCrc, this.#limits.readAheadBytes / cutsPerRead);
     file.handle!.write(chunk.buffer, start, end - start, offset, this.#onWritten);
   };
 

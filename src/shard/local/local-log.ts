@@ -128,6 +128,7 @@ export class LocalLog implements ShardLog {
       files: this.#files,
       writer: this.#writer,
       walFileBytes: this.#limits.walFileBytes,
+      readAheadBytes: this.#limits.readAheadBytes,
     });
     this.segments = new SegmentFiles({
       storage: options.storage,
@@ -242,7 +243,7 @@ export class LocalLog implements ShardLog {
         throw operatingError(error);
       });
     }
-    return await this.#reads.load(position, lengthBytes, aheadBytes !== undefined);
+    return await this.#reads.load(position, lengthBytes, aheadBytes);
   }
 
   hold(position: Position): void {

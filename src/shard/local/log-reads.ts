@@ -14,6 +14,7 @@ export interface LogReadsOptions {
   readonly files: WalFiles;
   readonly writer: GroupWriter;
   readonly walFileBytes: number;
+  readonly readAheadBytes: number;
 }
 
 export class LogReads {
@@ -32,11 +33,11 @@ export class LogReads {
   }
 
   /**
-   * Reads [position, position + lengthBytes) and what is around it, pinned. Rejects with BrokerError 'corrupt' if a frame there is
+   * Reads [position, position + lengthBytes) and what is around it, pinned; little of that if `aheadBytes` is small. Rejects with BrokerError 'corrupt' if a frame there is
    * not what was written, 'not-found' if the file was given back, RangeError if it is not durable or spans commits, 'storage-failed'.
    */
-  async load(position: Position, lengthBytes: number, livesLong = false): Promise<Chunk> {
-    const { files, walFileBytes } = this.#options;
+  async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
+    const { files, walFileBytes, readAheadBytes } = this.#options;
     const file = files.fileAt(position);
     const handle = file?.handle;
     if (file === undefined || handle === undefined) {
@@ -47,7 +48,12 @@ export class LogReads {
     const limitOffset = this.#durableOffset(file);
     if (offset + lengthBytes > limitOffset)
       throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
-    const piece = file.cuts.pieceAt(offset, limitOffset);
+    const livesLong = aheadBytes !== undefined;
+    const piece = file.cuts.pieceAt(
+      offset,
+      limitOffset,
+      livesLong && aheadBytes * 2 < readAheadBytes ? 0 : readAheadBytes,
+    );
     if (offset + lengthBytes > piece.end)
       throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
     const verify = (buffer: Buffer, readBytes: number): void =>

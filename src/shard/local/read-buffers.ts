@@ -4,7 +4,7 @@
  */
 import { freeReadBytesMax } from './wal-limits.ts';
 
-const unitBytes = 256 * 1024;
+const unitBytes = 64 * 1024;
 
 export class ReadBuffers {
   readonly #free: Buffer[] = [];

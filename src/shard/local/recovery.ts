@@ -39,7 +39,7 @@ import { writeAll } from './prepare-file.ts';
 import { corrupt, RecoveryFiles } from './recovery-files.ts';
 import { type Salvaged, salvage } from './salvage.ts';
 import { WalFile, walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
-import { frameSearchBytes } from './wal-limits.ts';
+import { cutsPerRead, frameSearchBytes } from './wal-limits.ts';
 
 export interface RecoveryOptions {
   readonly storage: Storage;
@@ -291,7 +291,7 @@ export class Recovery {
       const start = alignFrame(endOffset);
       if (!(await scanner.readFrame(start, this.#salt)) || !header.continues(this.#chain)) break;
       file.chainStart ??= { frameSequence: nextSequence, previousCrc, epoch };
-      file.cuts.note(start, header.crc, this.#options.readAheadBytes);
+      file.cuts.note(start, header.crc, this.#options.readAheadBytes / cutsPerRead);
       this.#chain.nextSequence++;
       this.#chain.previousCrc = header.crc;
       this.#chain.epoch = header.epoch;

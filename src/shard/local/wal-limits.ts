@@ -41,6 +41,8 @@ export const recoveryReadBytes = 4 * 1024 * 1024;
 
 /** Bytes of data in one segment: offsets in it are 31-bit numbers, and the range of positions of each is as wide. */
 export const segmentDataBytesMax = 2 ** 31 - 1;
+/** Places in as much of the log as one read where a smaller read may begin. */
+export const cutsPerRead = 16;
 /** What is read together in a segment has no more than this part of a read. */
 export const entriesPerRead = 16;
 /** Segments in use at once. */
