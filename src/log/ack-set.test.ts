@@ -25,6 +25,10 @@ test('an ack set agrees with a plain set of offsets, whatever the order of range
         }
         const within = [...model].filter((offset) => offset >= 7 && offset < 41).length;
         assert.equal(acks.countWithin(7, 41), within);
+        for (let from = acks.floor; from < span + 10; from++) {
+          const settledFrom = [...model].filter((offset) => offset >= from).length;
+          assert.equal(acks.countFrom(from), settledFrom, `countFrom(${from})`);
+        }
       }
     }),
   );
@@ -37,4 +41,5 @@ test('raising the floor swallows ranges below it', () => {
   acks.raiseFloor(6);
   assert.equal(acks.floor, 8);
   assert.deepEqual(acks.ranges, [10, 12]);
+  assert.equal(acks.countFrom(8), 2);
 });

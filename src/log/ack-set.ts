@@ -9,6 +9,8 @@ export class AckSet {
   #floor: number;
   /** Settled ranges above the floor, [from, to) pairwise, ascending, with a gap before each. */
   readonly #ranges: number[] = [];
+  /** How many offsets are in them. */
+  #rangedCount = 0;
   /** Offsets below have been delivered at least once, as far as is logged. */
   deliveredMark: number;
   /** The same, as far as is known; what is above deliveredMark waits for a commit to ride on. */
@@ -75,6 +77,20 @@ export class AckSet {
     return count;
   }
 
+  /** How many at or above `from`, which is not below the floor, are settled. Looks at the ranges on one side of it, the fewer. */
+  countFrom(from: number): number {
+    const ranges = this.#ranges;
+    const index = this.#lastStartingAtOrBelow(from);
+    const within = index < 0 ? 0 : Math.max(0, ranges[index + 1]! - from);
+    let count = 0;
+    if (index + 2 > ranges.length / 2) {
+      for (let i = index + 2; i < ranges.length; i += 2) count += ranges[i + 1]! - ranges[i]!;
+      return count + within;
+    }
+    for (let i = 0; i <= index; i += 2) count += ranges[i + 1]! - ranges[i]!;
+    return this.#rangedCount - count + within;
+  }
+
   /** Settles [from, to). Offsets that were settled before stay so. */
   add(from: number, to: number): void {
     if (to <= this.#floor) return;
@@ -93,8 +109,10 @@ export class AckSet {
     while (last < ranges.length && ranges[last]! <= to) {
       start = Math.min(start, ranges[last]!);
       end = Math.max(end, ranges[last + 1]!);
+      this.#rangedCount -= ranges[last + 1]! - ranges[last]!;
       last += 2;
     }
+    this.#rangedCount += end - start;
     if (last === first + 2) {
       ranges[first] = start;
       ranges[first + 1] = end;
@@ -123,6 +141,7 @@ export class AckSet {
     let gone = 0;
     while (gone < ranges.length && ranges[gone]! <= this.#floor) {
       if (ranges[gone + 1]! > this.#floor) this.#floor = ranges[gone + 1]!;
+      this.#rangedCount -= ranges[gone + 1]! - ranges[gone]!;
       gone += 2;
     }
     if (gone > 0) ranges.splice(0, gone);

@@ -38,9 +38,8 @@ export class SegmentOutput {
   readonly #rows = new SegmentIndexBuilder();
   /** A block is closed at this payload, unless one message alone is larger. */
   readonly #blockBytesMax: number;
-  /** Neighbouring batches share a row up to this size, and while they lie in one cell of the grid: one read brings them all. */
+  /** Neighbouring batches share a row up to this size. */
   readonly #batchRowBytesMax: number;
-  readonly #gridBytes: number;
   #buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #filledBytes = 0;
 
@@ -70,7 +69,7 @@ export class SegmentOutput {
 
   constructor(writer: SegmentWriter) {
     this.#writer = writer;
-    this.#blockBytesMax = this.#gridBytes = writer.entryBytes;
+    this.#blockBytesMax = writer.entryBytes;
     this.#batchRowBytesMax = writer.entryBytes / 2;
   }
 
@@ -146,12 +145,10 @@ export class SegmentOutput {
     const count = batchLastOffsetDelta(buffer, start) + 1;
     const timestampMs = batchMaxTimestamp(buffer, start);
     const place = this.#place;
-    const end = place + sizeBytes;
     const continues =
       this.#batchLogId === logId &&
       this.#batchEndOffset === firstOffset &&
-      end - this.#batchPlace <= this.#batchRowBytesMax &&
-      Math.floor((end - 1) / this.#gridBytes) === Math.floor(this.#batchPlace / this.#gridBytes);
+      place + sizeBytes - this.#batchPlace <= this.#batchRowBytesMax;
     if (continues) {
       this.#rows.extend(count, timestampMs, sizeBytes);
     } else {

@@ -207,7 +207,7 @@ export interface ShardLog {
    * while there is none, or while the log is not full enough to need it. Nothing is held between `from` and it.
    */
   foldable(from: Position): LogStretch | undefined;
-  /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. */
+  /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. Good until the next call. */
   readStretch(stretch: LogStretch): Promise<Buffer>;
   createSegment(): Promise<SegmentWriter>;
   /** What segments may still take of the disk, in bytes; Infinity if unknown. */

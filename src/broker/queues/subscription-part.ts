@@ -108,11 +108,9 @@ export class SubscriptionPart {
   /** Messages that may go out: those that came back, and those that never went. What the log gave back is neither. */
   get readyCount(): number {
     this.#dropGone();
-    const from = Math.max(this.#cursor, this.log.startOffset);
+    const from = Math.max(this.#cursor, this.log.startOffset, this.acks.floor);
     const { endOffset } = this.log;
-    return from >= endOffset
-      ? this.#returned.size
-      : this.#returned.size + endOffset - from - this.acks.countWithin(from, endOffset);
+    return from >= endOffset ? this.#returned.size : this.#returned.size + endOffset - from - this.acks.countFrom(from);
   }
 
   get isLoading(): boolean {

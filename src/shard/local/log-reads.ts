@@ -22,6 +22,8 @@ export class LogReads {
   salt = 0;
   readonly #options: LogReadsOptions;
   readonly #windows = new LoadedWindows();
+  /** Used again for the next file, if the collector has not taken it: so that there is one and not several to be collected. */
+  #fileMemory: WeakRef<ArrayBuffer> | undefined;
 
   constructor(options: LogReadsOptions) {
     this.#options = options;
@@ -62,10 +64,13 @@ export class LogReads {
     return await this.#reading(file, () => this.#windows.load(request));
   }
 
-  /** All of the sealed file that begins at this position, checked. */
+  /** All of the sealed file that begins at this position, checked; good until the next call. */
   async readFileAt(position: Position): Promise<Buffer> {
-    const file = this.#options.files.fileAt(position)!;
-    return await this.#reading(file, () => readSealedFile(file, this.salt));
+    const { files, walFileBytes } = this.#options;
+    const file = files.fileAt(position)!;
+    const memory = this.#fileMemory?.deref() ?? new ArrayBuffer(walFileBytes);
+    this.#fileMemory = new WeakRef(memory);
+    return await this.#reading(file, () => readSealedFile(file, this.salt, memory));
   }
 
   async #reading<Result>(file: WalFile, read: () => Promise<Result>): Promise<Result> {

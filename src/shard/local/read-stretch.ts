@@ -9,9 +9,12 @@ const sliceBytes = 1024 * 1024;
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** The file up to the end of its frames. Rejects with BrokerError 'corrupt' that names file and byte, or an error of the system. */
-export const readSealedFile = async (file: WalFile, salt: number): Promise<Buffer> => {
-  const buffer = Buffer.allocUnsafeSlow(file.endOffset);
+/**
+ * The file up to the end of its frames, in `memory`. Rejects with BrokerError 'corrupt' that names file and byte, or an error of the
+ * system.
+ */
+export const readSealedFile = async (file: WalFile, salt: number, memory: ArrayBuffer): Promise<Buffer> => {
+  const buffer = Buffer.from(memory, 0, file.endOffset);
   for (let at = 0; at < buffer.length; ) {
     const bytes = await file.handle!.read(buffer, at, Math.min(recoveryReadBytes, buffer.length - at), at);
     if (bytes === 0) throw damaged(file, at);
