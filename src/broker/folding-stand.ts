@@ -51,7 +51,7 @@ export const open = async (
   const failed = new Promise<Error>((resolve) => {
     fail = resolve;
   });
-  const broker = await openBroker({
+  const opening = openBroker({
     storage: wrap(new MemoryStorage(disk)),
     durability: 'sync',
     walLimits: foldingLimits,
@@ -62,7 +62,17 @@ export const open = async (
     onRewriteFailed: (error) => failures.push(error),
     onFailed: (error) => fail(error),
   });
-  return { disk, clock, broker, failures, failed, isDead: () => disk.generation !== generation };
+  const isDead = (): boolean => disk.generation !== generation;
+  let isOpening = true;
+  const opened = opening.finally(() => {
+    isOpening = false;
+  });
+  // What fails while it opens may be tried again later.
+  while (isOpening && !isDead()) {
+    await Promise.race([new Promise((resolve) => setImmediate(resolve)), opened]);
+    clock.advance(100);
+  }
+  return { disk, clock, broker: await opened, failures, failed, isDead };
 };
 
 export const declare = (broker: Broker, name: string): Queue =>
