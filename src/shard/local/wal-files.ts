@@ -18,6 +18,7 @@ import {
   prepareRetryMsMax,
   prepareRetryMsMin,
   spareFilesMax,
+  spareFilesMin,
   type WalLimits,
 } from './wal-limits.ts';
 
@@ -376,12 +377,17 @@ export class WalFiles {
 
   async #disposeReclaimed(): Promise<void> {
     const name = this.#reclaimed[0]!;
-    if (this.#upcoming.length < spareFilesMax) {
+    const spareCount = this.#upcoming.length;
+    if (spareCount < spareFilesMin || (spareCount < spareFilesMax && (await this.#hasRoomForFullLog()))) {
       this.#addUpcoming(name);
     } else {
       await this.#remove(name);
     }
     this.#reclaimed.shift();
+  }
+
+  async #hasRoomForFullLog(): Promise<boolean> {
+    return (await this.#options.storage.freeBytes()) >= this.#options.limits.walBytesMax;
   }
 
   /** Rejects with the error of the system, unless the file is gone. */

@@ -17,12 +17,14 @@ export const zeroStepBytes = 1024 * 1024;
 export const zeroSyncBytes = 8 * 1024 * 1024;
 /** Memory of former read-ahead windows that is kept for the next ones, of the log and of its segments each. */
 export const freeReadBytesMax = 4 * 1024 * 1024;
-/** Prepared files kept in stock; further reclaimed files are removed. */
-export const spareFilesMax = 2;
+/** Prepared files kept in stock at least; of further reclaimed files those of one checkpoint, if the disk has room for a full log. */
+export const spareFilesMin = 2;
 /** Bytes of read-ahead windows kept for readers behind the arena, of the log and of its segments each. */
 export const loadedBytesMax = 16 * 1024 * 1024;
 /** A checkpoint is wanted after so many files' worth of commits, even if it frees nothing. */
 export const checkpointEveryFiles = 4;
+/** As many files as one checkpoint gives back are used before the next one: none of them needs to be written with zeros again. */
+export const spareFilesMax = checkpointEveryFiles + 2;
 /** Checkpoints with only what changed that may follow one with everything: as many parts are read at open. */
 export const checkpointDeltasMax = 8;
 /** A checkpoint before close is made for so much to replay: the part of a file. */
