@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 export const repositoryRoot = join(import.meta.dirname, '..');
 
-const bundled = process.env['ROSETTAMQ_TEST_PROGRAM'];
+const bundled = process.env.ROSETTAMQ_TEST_PROGRAM;
 
 /** Arguments of Node: the bundle that scripts/test.mjs made, or the sources when a test is run by itself. */
 export const programArgs: readonly string[] =
