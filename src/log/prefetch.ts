@@ -6,6 +6,9 @@ import { limits } from '../core/limits.ts';
 import type { Log } from './log.ts';
 import { LogReader } from './log-reader.ts';
 
+/** As much as two reads bring; of more the first would be dropped before the client asks for it. */
+const bytesMax = 2 * limits.readAheadBytes;
+
 export class Prefetches {
   #count = 0;
 
@@ -26,7 +29,7 @@ const read = async (log: Log, offset: number, bytes: number): Promise<void> => {
   const reader = new LogReader(log);
   try {
     let next = offset;
-    for (let leftBytes = bytes; leftBytes > 0; ) {
+    for (let leftBytes = Math.min(bytes, bytesMax); leftBytes > 0; ) {
       const entry = log.findEntry(next);
       if (entry < 0 || log.entryFirstOffset(entry) >= log.durableEnd) return;
       if (!log.entryIsLive(entry)) {
