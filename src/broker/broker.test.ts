@@ -141,28 +141,18 @@ for (const shardCount of [1, 3]) {
   });
 }
 
-test('a message for many queues is stored once in each shard', async () => {
+test('a message for many partitions is stored once in each shard', async () => {
   const shardCount = 3;
   const broker = await open(new MemoryDisk(), shardCount);
-  const queues = Array.from({ length: 60 }, (_, i) => declare(broker, `q-${i}`));
+  const { partitions } = broker.createTopic({ vhost: '/', name: 'many', partitions: 60, config: new Map() });
+  assert.equal(new Set(partitions.map(({ store }) => store)).size, shardCount);
   const end = (): number => broker.shards.reduce((sum, { log }) => sum + log.endPosition, 0);
   const before = end();
   const body = 'x'.repeat(limits.messageBytesMax / 8);
-  publish(
-    broker,
-    queues.map((queue) => queue.log!),
-    [body, 'small'],
-  );
+  publish(broker, partitions, [body, 'small']);
   await durable(broker);
   assert.ok(end() - before < (shardCount + 1) * body.length);
-  for (const { log } of queues) assert.equal(log!.durableEnd, 2);
-  const sink = new CollectingSink(2);
-  queues.at(-1)!.subscription.attach(sink);
-  await sink.has(2);
-  assert.deepEqual(
-    sink.received.map(({ body: received }) => received.length),
-    [body.length, 5],
-  );
+  for (const log of partitions) assert.equal(log.durableEnd, 2);
   await broker.close();
 });
 
