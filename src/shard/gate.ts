@@ -124,6 +124,11 @@ export class DurableGate {
     });
   }
 
+  /** Nothing more is told: the broker is on its way to be opened again. */
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** A shard has failed: what is not durable will not be told of any more. */
   fail(error: Error): void {
     this.#failure ??= error;

@@ -271,7 +271,9 @@ export class Shard {
   }
 
   #checkpointIfWanted(): void {
-    if (!this.log.wantsCheckpoint || this.#checkpointing !== undefined || this.#closing) return;
+    if (!this.log.wantsCheckpoint || this.#checkpointing !== undefined) return;
+    // After a failure of another shard, or of a read, this log may be at work still.
+    if (this.#closing || this.#gate.hasFailed) return;
     this.#checkpointing = this.#checkpoint().then(() => {
       this.#checkpointing = undefined;
       this.#checkpointIfWanted();

@@ -3,7 +3,8 @@
 //
 //   node --import tsx test/simulation/run.ts FIRST_SEED COUNT [MINUTES]
 //
-// Ends with a Summary as JSON; or with the trace of the seed that fails, and exit code 1.
+// Ends with a Summary as JSON; or with the trace of the seed that fails, and exit code 1. Says on stderr which seed it begins, for one
+// that does not end.
 import { performance } from 'node:perf_hooks';
 import { Simulation, type Tally } from './simulation.ts';
 
@@ -29,6 +30,7 @@ const fail = (error: unknown): void => {
 process.on('uncaughtException', fail);
 
 for (; seed < first + count && performance.now() < endMs; seed++) {
+  process.stderr.write(`seed ${seed}\n`);
   simulation = new Simulation(seed);
   await simulation.run().catch(fail);
   for (const [name, value] of Object.entries(simulation.tally)) sums.set(name, (sums.get(name) ?? 0) + value);

@@ -4,16 +4,21 @@ import { fileURLToPath } from 'node:url';
 import type { Summary } from './run.ts';
 
 const outputBytesMax = 10 * 1024 * 1024;
+/** No seed takes so long: one that does spins. */
+const seedMsMax = 20_000;
+const shownLines = 150;
 
-/** Rejects with the end of the trace and the seed when a simulation fails. Runs for `minutes` at most. */
-export const simulate = (firstSeed: number, count: number, minutes?: number): Promise<Summary> => {
+/**
+ * Begins no seed after `minutes`. Rejects with the seed that fails and the end of its trace, or with the one that does not end.
+ */
+export const simulate = (firstSeed: number, count: number, minutes = 0.5): Promise<Summary> => {
   const script = fileURLToPath(new URL('run.ts', import.meta.url));
-  const given = [firstSeed, count, ...(minutes === undefined ? [] : [minutes])].map(String);
+  const given = [firstSeed, count, minutes].map(String);
+  const options = { maxBuffer: outputBytesMax, timeout: minutes * 60_000 + seedMsMax, killSignal: 'SIGKILL' } as const;
   return new Promise((resolve, reject) => {
-    const options = { maxBuffer: outputBytesMax };
     execFile(process.execPath, ['--import', 'tsx', script, ...given], options, (error, output, errors) => {
       if (error === null) resolve(JSON.parse(output) as Summary);
-      else reject(new Error(errors, { cause: error }));
+      else reject(new Error(errors.split('\n').slice(-shownLines).join('\n'), { cause: error }));
     });
   });
 };
