@@ -5,8 +5,8 @@
  */
 import { BrokerError } from '../core/errors.ts';
 import { logId, type Position } from '../core/ids.ts';
-import { builtInSubscription, type Log } from '../log/log.ts';
-import { firstTransientLogId, type LogStore } from '../log/log-store.ts';
+import { builtInSubscription, firstTransientLogId, type Log } from '../log/log.ts';
+import type { LogStore } from '../log/log-store.ts';
 import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
 import type { Slice } from '../shard/sweep.ts';
 import { type CatalogChange, type LogAddress, readArguments } from './catalog-changes.ts';
@@ -46,7 +46,6 @@ const noConfig: ReadonlyMap<string, string> = new Map();
 
 export class Catalog implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [recordType.catalog, recordType.producerIds];
-  readonly wantsHeld = false;
   readonly #shard: Shard;
   readonly #options: CatalogOptions;
   readonly vhosts = new Map<string, VhostState>();

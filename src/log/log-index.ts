@@ -16,6 +16,7 @@ const firstOffsetField = 0;
 const placeField = 1;
 /** Messages at append times 2^26, plus those not settled yet (logs of queues only). */
 const countsField = 2;
+/** Times two, plus one if it is transient. */
 const timestampField = 3;
 /** Bytes of its messages or batches, plus 2^40 times the rows of its page. */
 const sizeField = 4;
@@ -46,6 +47,8 @@ export class LogEntry {
   /** Latest time of a message. */
   timestampMs = 0;
   sizeBytes = 0;
+  /** The protocol called its messages transient. */
+  isTransient = false;
 }
 
 type Entries = number[] | Float64Array;
@@ -123,7 +126,11 @@ export class LogIndex {
   }
 
   timestampMs(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields + timestampField]!;
+    return Math.floor(this.#entries![(this.#head + index) * entryFields + timestampField]! / 2);
+  }
+
+  isTransient(index: number): boolean {
+    return this.#entries![(this.#head + index) * entryFields + timestampField]! % 2 !== 0;
   }
 
   /** Of its bytes, those of messages that are not settled, if all are of one size. */
@@ -144,6 +151,7 @@ export class LogIndex {
       liveCount: this.liveCount(index),
       timestampMs: this.timestampMs(index),
       sizeBytes: this.sizeBytes(index),
+      isTransient: this.isTransient(index),
     };
   }
 
@@ -258,7 +266,7 @@ export class LogIndex {
     entries[at + firstOffsetField] = entry.firstOffset;
     entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
     entries[at + countsField] = entry.count * countUnit + entry.liveCount;
-    entries[at + timestampField] = entry.timestampMs;
+    entries[at + timestampField] = entry.timestampMs * 2 + (entry.isTransient ? 1 : 0);
     entries[at + sizeField] = entry.sizeBytes + entry.pageRows * pageUnit;
     this.#sizeBytes += entry.sizeBytes;
     this.#store.holdEntry(entry.position);

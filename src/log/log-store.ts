@@ -32,9 +32,10 @@ import {
 } from './block.ts';
 import { DeliveredMarks } from './delivered-marks.ts';
 import { FoldedSegments, type SegmentsSnapshot } from './folded-segments.ts';
-import { Log } from './log.ts';
+import { firstTransientLogId, Log } from './log.ts';
 import { LogEntry } from './log-index.ts';
 import { acceptLoss } from './log-loss.ts';
+import { LogPlaces } from './log-places.ts';
 import {
   ackBytes,
   ackFrom,
@@ -68,7 +69,7 @@ export class LogStore implements StateOwner {
     recordType.logStart,
     recordType.rewrite,
   ];
-  readonly wantsHeld = true;
+  readonly places = new LogPlaces(this);
   readonly shard: Shard;
   readonly prefetches = new Prefetches();
   readonly marks = new DeliveredMarks();
@@ -292,14 +293,14 @@ export class LogStore implements StateOwner {
         this.#noteUnknown(runLogId(buffer, run));
         continue;
       }
-      const isTransient = (runFlags(buffer, run) & runTransient) !== 0;
+      entry.isTransient = (runFlags(buffer, run) & runTransient) !== 0;
       entry.firstOffset = runFirstOffset(buffer, run);
       entry.count = runCount(buffer, run);
       entry.position = (position + run - start) as Position;
       entry.sizeBytes = runPayloadBytes(buffer, run);
-      this.#append(log, isTransient, phase, epoch);
+      this.#append(log, phase, epoch);
       if (phase === 'live')
-        this.#visibility.appended((position + end - start) as Position, log, entry.firstOffset, isTransient);
+        this.#visibility.appended((position + end - start) as Position, log, entry.firstOffset, entry.isTransient);
     }
   }
 
@@ -312,12 +313,13 @@ export class LogStore implements StateOwner {
     const batch = start + batchPrefixBytes;
     const entry = this.#entry;
     entry.isBatch = true;
+    entry.isTransient = false;
     entry.timestampMs = batchMaxTimestamp(buffer, batch);
     entry.firstOffset = batchBaseOffset(buffer, batch);
     entry.count = batchLastOffsetDelta(buffer, batch) + 1;
     entry.position = (position + batchPrefixBytes) as Position;
     entry.sizeBytes = batchBytes(buffer, batch);
-    this.#append(log, false, phase, batchLeaderEpoch(buffer, batch) as Epoch);
+    this.#append(log, phase, batchLeaderEpoch(buffer, batch) as Epoch);
     const producerId = batchProducerId(buffer, batch);
     if (producerId >= 0 && phase !== 'held') {
       const sequence = batchBaseSequence(buffer, batch);
@@ -330,34 +332,39 @@ export class LogStore implements StateOwner {
   }
 
   /** Appends #entry. */
-  #append(log: Log, isTransient: boolean, phase: ApplyPhase, epoch: Epoch): void {
+  #append(log: Log, phase: ApplyPhase, epoch: Epoch): void {
     const entry = this.#entry;
+    if (phase === 'held') {
+      this.restoreEntry(log, entry);
+      return;
+    }
     const { firstOffset, count } = entry;
     const endOffset = firstOffset + count;
     entry.liveCount = count;
-    if (phase === 'held') {
-      // The log's own numbers came with the checkpoint; what of this is still wanted?
-      if (endOffset <= log.startOffset) return;
-      if (isTransient) {
+    this.changing(log);
+    log.noteEpoch(epoch, firstOffset);
+    log.endOffset = endOffset;
+    if (phase === 'replay') {
+      log.durableEnd = log.visibleEnd = endOffset;
+      if (entry.isTransient) {
         log.dropTransient(firstOffset, endOffset);
         return;
       }
-      entry.liveCount -= log.goneWithin(firstOffset, endOffset);
-      if (entry.liveCount === 0) return;
-    } else {
-      this.changing(log);
-      log.noteEpoch(epoch, firstOffset);
-      log.endOffset = endOffset;
-      if (phase === 'replay') {
-        log.durableEnd = log.visibleEnd = endOffset;
-        if (isTransient) {
-          log.dropTransient(firstOffset, endOffset);
-          return;
-        }
-      }
     }
-    if (phase === 'held') log.insertEntry(entry);
-    else log.addEntry(entry);
+    log.addEntry(entry);
+  }
+
+  /** Of an entry found at open, whose log's own numbers came with the checkpoint: what of it is still wanted? */
+  restoreEntry(log: Log, entry: LogEntry): void {
+    const { firstOffset, count, isTransient } = entry;
+    const endOffset = firstOffset + count;
+    if (endOffset <= log.startOffset) return;
+    if (isTransient) {
+      log.dropTransient(firstOffset, endOffset);
+      return;
+    }
+    entry.liveCount = count - log.goneWithin(firstOffset, endOffset);
+    if (entry.liveCount > 0) log.insertEntry(entry);
   }
 
   #applyStart(buffer: Buffer, start: number): void {
@@ -406,6 +413,3 @@ export class LogStore implements StateOwner {
 
 /** Ids of the segments that a checkpoint with this head of a LogStore needs. */
 export const segmentsOfHead = (head: Buffer): readonly number[] => (JSON.parse(head.toString()) as SegmentsSnapshot)[2];
-
-/** Log ids from here on belong to logs that no restart keeps; they are not written into the catalog. */
-export const firstTransientLogId = 0x8000_0000;

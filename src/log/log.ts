@@ -37,6 +37,9 @@ export interface SegmentRows {
   readonly to: number;
 }
 
+/** Log ids from here on belong to logs that no restart keeps; they are not written into the catalog. */
+export const firstTransientLogId = 0x8000_0000;
+
 /** Id of the subscription that is built into a queue; others get theirs from the catalog. */
 export const builtInSubscription = 0;
 
@@ -190,6 +193,7 @@ export class Log {
         liveCount,
         timestampMs: rowTimestamp(index, row),
         sizeBytes: rowSizeBytes(index, row),
+        isTransient: (rowFlags(index, row) & rowTransient) !== 0,
       });
     }
     return entries;
@@ -281,6 +285,11 @@ export class Log {
   /** Of its bytes, about those of messages that are not settled. */
   entryLiveBytes(index: number): number {
     return this.#index.liveBytes(index);
+  }
+
+  /** All that is known of it. */
+  entry(index: number): LogEntry {
+    return this.#index.read(index);
   }
 
   entryTimestamp(index: number): number {

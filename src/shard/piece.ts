@@ -25,6 +25,21 @@ export class PieceWriter {
     this.#buffer.writeDoubleLE(value, at);
   }
 
+  /** A whole number up to 2^53, in a byte for each 7 bits of it. */
+  count(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      this.#buffer[this.#reserve(1)] = (rest % 0x80) | 0x80;
+      rest = Math.floor(rest / 0x80);
+    }
+    this.#buffer[this.#reserve(1)] = rest;
+  }
+
+  /** As count(), but with a sign: up to 2^52. */
+  difference(value: number): void {
+    this.count(value < 0 ? -2 * value - 1 : 2 * value);
+  }
+
   /** UTF-8. */
   text(value: string): void {
     const at = this.#reserve(Buffer.byteLength(value));
@@ -90,6 +105,20 @@ export class PieceReader {
     const value = this.#buffer.readDoubleLE(this.at);
     this.at += 8;
     return value;
+  }
+
+  count(): number {
+    let value = 0;
+    for (let unit = 1; ; unit *= 0x80) {
+      const byte = this.#buffer[this.at++]!;
+      if (byte < 0x80) return value + byte * unit;
+      value += (byte - 0x80) * unit;
+    }
+  }
+
+  difference(): number {
+    const value = this.count();
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
   }
 
   /** A view. */

@@ -31,12 +31,19 @@ export interface Checkpoint {
   readonly position: Position;
   /** What is small, and stored with every checkpoint. */
   readonly data: Buffer;
+  /** Given by open(): its pieces say where messages lie, and commits before its position need not be replayed for that. */
+  readonly knowsPlaces?: boolean;
 }
 
 /** The larger part of a checkpoint, which is stored bit by bit. */
 export interface CheckpointPieces {
   /** True: they are all of the state. False: what has changed since the last checkpoint, and is read after that one's pieces. */
   readonly isBase: boolean;
+  /**
+   * Pieces of this section are no part of the state but say where messages lie that come before the position; no section is higher.
+   * Undefined if there are none. They are good for this checkpoint only.
+   */
+  readonly placeSection?: number | undefined;
   /**
    * The next piece, undefined after the last one. Called once in a while, never twice in one turn of the event loop. An empty one
    * is not stored: there was work to do, and there is more.
@@ -51,7 +58,10 @@ export interface CheckpointPiece {
   readonly bytes: Buffer;
 }
 
-/** Called for each piece of a checkpoint: those of one section after the other, within it in the order in which they were stored. */
+/**
+ * Called for each piece of a checkpoint: those of one section after the other, within it in the order in which they were stored; of
+ * the section of places only if the checkpoint knows them.
+ */
 export type RestorePiece = (section: number, bytes: Buffer) => void;
 
 /** What open() has read so far, in bytes; the whole is a guess that may grow. */
@@ -240,6 +250,8 @@ export interface ShardLog {
   readonly needsBase: boolean;
   /** True when a checkpoint before close() would make the next open() faster. */
   readonly wantsClosingCheckpoint: boolean;
+  /** True when it would be made so by the places of messages in that checkpoint. */
+  readonly wantsPlaces: boolean;
   /** Called when a checkpoint that could not be stored may be tried again. */
   onCheckpointDue: () => void;
   /**

@@ -11,7 +11,6 @@ const limits = { walFileBytes: 8 * kib, walBytesMax: 64 * kib, walGroupBytes: 2 
 /** Keeps nothing, and counts the checkpoints that are begun. */
 class Forgetful implements StateOwner {
   readonly recordTypes = [recordType.catalog];
-  readonly wantsHeld = false;
   checkpointCount = 0;
   apply(): void {}
   head = (): Buffer => Buffer.alloc(0);

@@ -36,15 +36,15 @@ export const recordHeaderBytes = 8;
 
 /**
  * live: made just now. replay: found at open, not contained in the checkpoint. held: found at open and contained in the
- * checkpoint; only where its messages lie is of interest.
+ * checkpoint, which does not know where its messages lie; only that is of interest.
  */
 export type ApplyPhase = 'live' | 'replay' | 'held';
 
 /** Owns a part of the shard's durable state and is the only one that changes it. */
 export interface StateOwner {
   readonly recordTypes: readonly RecordType[];
-  /** True if records that the checkpoint contains must be seen again at open (phase held). */
-  readonly wantsHeld: boolean;
+  /** Where its messages lie in the log. Whoever has any sees records that the checkpoint contains again at open (phase held). */
+  readonly places?: Places;
   /** Bytes [start, end) of buffer are the payload, `position` is that of its first byte. Valid only during the call. */
   apply(
     type: number,
@@ -76,6 +76,17 @@ export interface StateOwner {
   endRestore?(): void;
   /** Called once per group of commits that became durable. */
   durableUpTo?(position: Position): void;
+}
+
+/** Where messages lie in the log: for a checkpoint at close, so that the next open need not read the log for it. */
+export interface Places {
+  /** All that comes before this position is to be told. */
+  begin(before: Position): void;
+  /** As StateOwner.nextPiece(). */
+  nextPiece(slice: Slice): Buffer | undefined;
+  end(): void;
+  /** A piece as it was stored; the state is restored. */
+  restorePiece(piece: Buffer): void;
 }
 
 /** Small records that go along with the next commit without causing one. */
@@ -141,20 +152,24 @@ export class Shard {
 
   async open(): Promise<void> {
     let checkpointPosition = 0;
+    let knowsPlaces = false;
     const opened = await this.log.open(
       (checkpoint) => {
         if (checkpoint === undefined) return;
         checkpointPosition = checkpoint.position;
+        knowsPlaces = checkpoint.knowsPlaces === true;
         const heads = storedHeads(checkpoint.data);
         for (const [i, owner] of this.#owners.entries()) owner.restoreHead(heads[i]!);
       },
       (buffer, start, lengthBytes, position, epoch) => {
         if (this.#restoring < this.#owners.length) this.#restoreUpTo(this.#owners.length);
-        this.#apply(buffer, start, lengthBytes, position, epoch, position < checkpointPosition ? 'held' : 'replay');
+        const isHeld = position < checkpointPosition;
+        if (isHeld && knowsPlaces) return;
+        this.#apply(buffer, start, lengthBytes, position, epoch, isHeld ? 'held' : 'replay');
       },
       (section, piece) => {
         this.#restoreUpTo(section);
-        this.#owners[section]!.restorePiece(piece);
+        (this.#owners[section] ?? this.#places)!.restorePiece(piece);
       },
     );
     this.#restoreUpTo(this.#owners.length);
@@ -240,7 +255,7 @@ export class Shard {
   async close(): Promise<void> {
     this.#closing = true;
     await this.#checkpointing;
-    if (this.log.wantsClosingCheckpoint) await this.#checkpoint();
+    if (this.log.wantsClosingCheckpoint) await this.#checkpoint(this.log.wantsPlaces ? this.#places : undefined);
     await this.log.close();
   }
 
@@ -256,7 +271,7 @@ export class Shard {
       if (owner === undefined || payloadEnd > end) {
         throw new BrokerError('corrupt', `shard ${this.index}: unknown or torn record of type ${type} at ${base}`);
       }
-      if (phase !== 'held' || owner.wantsHeld) {
+      if (phase !== 'held' || owner.places !== undefined) {
         const position = (base + payloadStart - start) as Position;
         owner.apply(type, version, buffer, payloadStart, payloadEnd, position, phase, epoch);
       }
@@ -280,7 +295,13 @@ export class Shard {
     });
   }
 
-  async #checkpoint(): Promise<void> {
+  /** One owner has messages. */
+  get #places(): Places | undefined {
+    return this.#owners.find(({ places }) => places !== undefined)?.places;
+  }
+
+  /** @param places to be told as well */
+  async #checkpoint(places?: Places): Promise<void> {
     // What the last commit released comes back behind one more commit only, and there may be no other for long.
     this.log.reserve(0);
     this.log.commit();
@@ -288,6 +309,8 @@ export class Shard {
     const isBase =
       this.#hasLostChanges || this.log.needsBase || this.#owners.some(({ needsBase }) => needsBase === true);
     for (const owner of this.#owners) owner.beginCheckpoint(isBase);
+    places?.begin(checkpoint.position);
+    const sections = places === undefined ? this.#owners : [...this.#owners, places];
     this.#hasLostChanges = true;
     try {
       // The state may rest on commits of other shards, such as the deletion of a log whose messages this one gives back.
@@ -295,10 +318,11 @@ export class Shard {
       let section = 0;
       await this.log.writeCheckpoint(checkpoint, {
         isBase,
+        placeSection: places && this.#owners.length,
         next: (): CheckpointPiece | undefined => {
           const slice = new Slice(this.#sliceEntities);
-          for (; section < this.#owners.length; section++) {
-            const bytes = this.#owners[section]!.nextPiece(slice);
+          for (; section < sections.length; section++) {
+            const bytes = sections[section]!.nextPiece(slice);
             if (bytes !== undefined) return { section, bytes };
           }
           return undefined;
@@ -309,6 +333,7 @@ export class Shard {
       // The log reports its own failure through onFailed; a checkpoint that could not be stored is tried again later.
     } finally {
       for (const owner of this.#owners) owner.endCheckpoint();
+      places?.end();
     }
   }
 

@@ -43,7 +43,6 @@ interface OffsetRecord {
 
 export class GroupStore implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [recordType.offsetCommit, recordType.groupMetadata];
-  readonly wantsHeld = false;
   readonly #shard: Shard;
   readonly #groups = new Map<string, MutableGroup>();
   readonly #checkpoint = new GroupCheckpoint(this.#groups);

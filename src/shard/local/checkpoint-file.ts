@@ -17,7 +17,8 @@
  *     44  u32      0
  *     48  per stretch of frames: u64 file sequence, u64 first frame sequence, u32 crc before it, u32 epoch before it,
  *         u32 end offset, u32 start offset
- *         per part, oldest first: u64 number, u32 count of sections, u32 0, u64 offset where each ends
+ *         per part, oldest first: u64 number, u32 count of sections, u32 count of those that are a part of the state, u64 offset
+ *         where each ends
  *         data
  *
  * A file has one stretch of frames, or several if the damage between them was accepted.
@@ -34,7 +35,7 @@ import type { BackupFile } from './log-backup.ts';
 import { writeAll } from './prepare-file.ts';
 import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
 
-const formatVersion = 2;
+const formatVersion = 3;
 const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x50, formatVersion, 0]);
 const headerBytes = 48;
 const entryBytes = 32;
@@ -85,6 +86,12 @@ export interface StoredCheckpoint extends Checkpoint {
   readonly parts: readonly CheckpointPart[];
 }
 
+/** What lies before its position need not be read again to know where messages lie, and how the files of the log are cut. */
+export const knowsPlaces = ({ number, parts }: StoredCheckpoint): boolean => {
+  const own = parts.at(-1);
+  return own !== undefined && own.number === number && own.sectionEnds.length > own.stateSections;
+};
+
 export const checkpointName = (number: number): string => `checkpoint-${String(number).padStart(12, '0')}`;
 
 export const checkpointNumber = (name: string): number | undefined => {
@@ -114,9 +121,10 @@ const encode = (checkpoint: StoredCheckpoint): Buffer => {
     bytes.writeUInt32LE(startOffset, at + 28);
     at += entryBytes;
   }
-  for (const { number, sectionEnds } of checkpoint.parts) {
+  for (const { number, sectionEnds, stateSections } of checkpoint.parts) {
     bytes.writeBigUInt64LE(BigInt(number), at);
     bytes.writeUInt32LE(sectionEnds.length, at + 8);
+    bytes.writeUInt32LE(stateSections, at + 12);
     at += partHeadBytes;
     for (const end of sectionEnds) at = bytes.writeBigUInt64LE(BigInt(end), at);
   }
@@ -180,9 +188,10 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
     const number = Number(bytes.readBigUInt64LE(at));
     const sectionEnds: number[] = [];
     const sectionCount = bytes.readUInt32LE(at + 8);
+    const stateSections = bytes.readUInt32LE(at + 12);
     at += partHeadBytes;
     for (; sectionEnds.length < sectionCount; at += 8) sectionEnds.push(Number(bytes.readBigUInt64LE(at)));
-    parts.push({ number, sectionEnds });
+    parts.push({ number, sectionEnds, stateSections });
   }
   return {
     salt: bytes.readUInt32LE(12),

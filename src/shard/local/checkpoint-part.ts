@@ -27,6 +27,8 @@ export interface CheckpointPart {
   readonly number: number;
   /** Offset in the file where each section ends; the last one is the size of the file. */
   readonly sectionEnds: readonly number[];
+  /** The first so many sections are a part of the state; those behind them are for the checkpoint that was stored with the part only. */
+  readonly stateSections: number;
 }
 
 export const partName = (number: number): string => `checkpoint-part-${String(number).padStart(12, '0')}`;
@@ -37,6 +39,10 @@ export const partNumber = (name: string): number | undefined => {
 };
 
 export const partBytes = ({ sectionEnds }: CheckpointPart): number => sectionEnds.at(-1)!;
+
+/** Without what is for one checkpoint only. */
+export const stateBytes = ({ sectionEnds, stateSections }: CheckpointPart): number =>
+  sectionEnds.slice(0, stateSections).at(-1) ?? partHeaderBytes;
 
 const encodeHeader = (salt: number, number: number): Buffer => {
   const header = Buffer.alloc(partHeaderBytes);
@@ -76,14 +82,14 @@ export class PartWriter {
   }
 
   /** Makes it durable; its name becomes so with that of the checkpoint. */
-  async sync(number: number): Promise<CheckpointPart> {
+  async sync(number: number, placeSection = Number.POSITIVE_INFINITY): Promise<CheckpointPart> {
     await this.#file.sync();
     let end = partHeaderBytes;
     const sectionEnds = Array.from(this.#sectionEnds, (sectionEnd: number | undefined) => {
       end = sectionEnd ?? end;
       return end;
     });
-    return { number, sectionEnds };
+    return { number, sectionEnds, stateSections: Math.min(sectionEnds.length, placeSection) };
   }
 
   close(): Promise<void> {

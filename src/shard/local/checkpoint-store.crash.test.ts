@@ -49,7 +49,6 @@ interface Entity extends Swept {
 /** Numbers by key. A commit sets one: to the count of commits so far, or, every seventh time, to 0. */
 class Numbers implements StateOwner {
   readonly recordTypes = [recordType.offsetCommit];
-  readonly wantsHeld = false;
   readonly entities = new Map<number, Entity>();
   commitCount = 0;
   readonly #piece = new PieceWriter();

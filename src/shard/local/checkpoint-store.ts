@@ -8,6 +8,7 @@ import {
   checkpointName,
   checkpointNumber,
   type FileEntry,
+  knowsPlaces,
   type StoredCheckpoint,
   storeCheckpoint,
 } from './checkpoint-file.ts';
@@ -19,6 +20,7 @@ import {
   partName,
   partNumber,
   readSection,
+  stateBytes,
 } from './checkpoint-part.ts';
 import { checkpointDeltasMax } from './wal-limits.ts';
 
@@ -68,11 +70,16 @@ export class CheckpointStore {
     return this.#newest?.position;
   }
 
+  /** The newest checkpoint says where messages lie. */
+  get knowsPlaces(): boolean {
+    return this.#newest !== undefined && knowsPlaces(this.#newest);
+  }
+
   get needsBase(): boolean {
     if (this.#newest === undefined) return true;
     const { parts } = this.#newest;
     if (parts.length > checkpointDeltasMax) return true;
-    const [base = 0, ...deltas] = parts.map(partBytes);
+    const [base = 0, ...deltas] = parts.map(stateBytes);
     return deltas.reduce((sum, bytes) => sum + bytes, 0) > Math.max(base, smallBytes);
   }
 
@@ -81,27 +88,39 @@ export class CheckpointStore {
     if (this.#newest === undefined) return 0;
     const { parts, data } = this.#newest;
     const part = this.needsBase ? parts[0] : parts.slice(1).at(-1);
-    return data.length + (part === undefined ? 0 : partBytes(part));
+    return data.length + (part === undefined ? 0 : stateBytes(part));
   }
 
-  /** Hands over the pieces of a checkpoint. @throws BrokerError 'corrupt' */
+  /**
+   * Hands over the pieces of a checkpoint. The section behind that of places, if those are wanted, is the log's own and comes first.
+   * @throws BrokerError 'corrupt'
+   */
   async restore(
     { parts }: StoredCheckpoint,
+    wantsPlaces: boolean,
+    onOwnPiece: (piece: Buffer) => void,
     onPiece: RestorePiece,
     onProgress: (progress: OpenProgress) => void,
   ): Promise<void> {
-    const wholeBytes = parts.reduce((sum, part) => sum + partBytes(part), 0);
-    const sectionCount = Math.max(0, ...parts.map(({ sectionEnds }) => sectionEnds.length));
+    const { storage } = this.#options;
+    const own = wantsPlaces ? parts.at(-1) : undefined;
+    const wholeBytes = parts.reduce(
+      (sum, part) => sum + stateBytes(part),
+      own === undefined ? 0 : partBytes(own) - stateBytes(own),
+    );
+    const stateSections = Math.max(0, ...parts.map((part) => part.stateSections));
     let doneBytes = 0;
-    for (let section = 0; section < sectionCount; section++) {
-      for (const part of parts) {
-        await readSection(this.#options.storage, part, section, (bytes) => {
-          onPiece(section, bytes);
-          doneBytes += bytes.length;
-          onProgress({ what: 'checkpoint', doneBytes, wholeBytes });
-        });
-      }
+    const read = (part: CheckpointPart, section: number): Promise<number> =>
+      readSection(storage, part, section, (bytes) => {
+        onPiece(section, bytes);
+        doneBytes += bytes.length;
+        onProgress({ what: 'checkpoint', doneBytes, wholeBytes });
+      });
+    if (own !== undefined) await readSection(storage, own, own.stateSections + 1, onOwnPiece);
+    for (let section = 0; section < stateSections; section++) {
+      for (const part of parts) if (section < part.stateSections) await read(part, section);
     }
+    if (own !== undefined) await read(own, own.stateSections);
   }
 
   /**
@@ -137,7 +156,7 @@ export class CheckpointStore {
         }
         await nextTurn();
       }
-      return writer === undefined ? undefined : await this.#withRoom(() => writer!.sync(number));
+      return writer === undefined ? undefined : await this.#withRoom(() => writer!.sync(number, pieces.placeSection));
     } finally {
       await writer?.close();
     }

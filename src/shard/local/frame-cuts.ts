@@ -4,6 +4,7 @@
  * it is the one that was written. Some hundred bytes per megabyte of the log.
  */
 import { BrokerError } from '../../core/errors.ts';
+import type { PieceReader, PieceWriter } from '../piece.ts';
 import { alignFrame, FrameHeader, frameHeaderBytes } from './frame.ts';
 
 /** Offsets in a file [start, end) that begin with a frame and end with one. */
@@ -34,6 +35,32 @@ export class FrameCuts {
   /** The frames noted so far end here, and the next one does not follow them. */
   end(offset: number): void {
     if (this.#offsets.length > 0) this.#ends.set(this.#offsets.length - 1, offset);
+  }
+
+  /** For a checkpoint. */
+  write(out: PieceWriter): void {
+    out.count(this.#offsets.length);
+    for (const [i, offset] of this.#offsets.entries()) {
+      out.count(offset - (this.#offsets[i - 1] ?? 0));
+      out.u32(this.#crcs[i]!);
+    }
+    out.count(this.#ends.size);
+    for (const [index, offset] of this.#ends) {
+      out.count(index);
+      out.count(offset);
+    }
+  }
+
+  static read(reader: PieceReader): FrameCuts {
+    const cuts = new FrameCuts();
+    let offset = 0;
+    for (let i = reader.count(); i > 0; i--) {
+      offset += reader.count();
+      cuts.#offsets.push(offset);
+      cuts.#crcs.push(reader.u32());
+    }
+    for (let i = reader.count(); i > 0; i--) cuts.#ends.set(reader.count(), reader.count());
+    return cuts;
   }
 
   /** All pieces, in order, each from one cut to the next. */

@@ -17,6 +17,7 @@ import type { Storage } from '../../storage/storage.ts';
 import type {
   AdoptedSegment,
   Checkpoint,
+  CheckpointPiece,
   CheckpointPieces,
   Chunk,
   Durability,
@@ -28,7 +29,7 @@ import type {
   ShardLog,
   ShardLogOpened,
 } from '../shard-log.ts';
-import { checkpointFiles, fileTable } from './checkpoint-file.ts';
+import { checkpointFiles, fileTable, knowsPlaces } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
 import { GroupWriter } from './group-writer.ts';
 import { backupOf, type LogBackup } from './log-backup.ts';
@@ -159,8 +160,12 @@ export class LocalLog implements ShardLog {
         onLoss: this.#onLoss,
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint: async (checkpoint) => {
-          onCheckpoint(checkpoint);
-          if (checkpoint !== undefined) await this.#checkpoints.restore(checkpoint, onPiece, this.onProgress);
+          if (checkpoint === undefined) return onCheckpoint(undefined);
+          // With damage accepted all is read, as something of it may be lost.
+          const usesPlaces = knowsPlaces(checkpoint) && !this.acceptsDamage;
+          onCheckpoint({ ...checkpoint, knowsPlaces: usesPlaces });
+          const onCuts = (piece: Buffer): void => this.#files.restoreCuts(piece);
+          await this.#checkpoints.restore(checkpoint, usesPlaces, onCuts, onPiece, this.onProgress);
         },
         replay: (buffer, start, lengthBytes, position, epoch) => {
           this.#replayPosition = position + lengthBytes;
@@ -349,7 +354,13 @@ export class LocalLog implements ShardLog {
 
   get wantsClosingCheckpoint(): boolean {
     if (this.#state !== 'open') return false;
-    return this.wantsCheckpoint || this.#unfoldedBytes >= closingCheckpointShare * this.#limits.walFileBytes;
+    if (this.wantsCheckpoint || (this.wantsPlaces && !this.#checkpoints.knowsPlaces)) return true;
+    return this.#unfoldedBytes >= closingCheckpointShare * this.#limits.walFileBytes;
+  }
+
+  /** There are files that the next open would read for nothing else. */
+  get wantsPlaces(): boolean {
+    return this.#files.sealedCount > 0;
   }
 
   async writeCheckpoint(checkpoint: Checkpoint, pieces?: CheckpointPieces): Promise<void> {
@@ -378,7 +389,7 @@ export class LocalLog implements ShardLog {
     const { position } = checkpoint;
     let reclaimed: Set<WalFile> = new Set();
     let reclaimedSegments: readonly number[] = [];
-    await this.#checkpoints.write(checkpoint, pieces, async () => {
+    await this.#checkpoints.write(checkpoint, pieces && this.#withCuts(pieces), async () => {
       await this.#writer.whenDurable(position);
       await this.#writer.syncWritten();
       const { durableFileSequence } = this.#writer;
@@ -390,6 +401,20 @@ export class LocalLog implements ShardLog {
     await this.#files.reclaim(reclaimed);
     await this.segments.reclaim(reclaimedSegments);
     if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
+  }
+
+  /** The cuts of the files come behind the places: both serve to pass over the files at open. */
+  #withCuts(pieces: CheckpointPieces): CheckpointPieces {
+    const { isBase, placeSection } = pieces;
+    if (placeSection === undefined) return pieces;
+    let areCutsNext = true;
+    const next = (): CheckpointPiece | undefined => {
+      const piece = pieces.next();
+      if (piece !== undefined || !areCutsNext) return piece;
+      areCutsNext = false;
+      return { section: placeSection + 1, bytes: this.#files.cutsOfSealed() };
+    };
+    return { isBase, placeSection, next };
   }
 
   /** Everything up to here, as it lies on disk once it is durable. Whoever calls releases it. */

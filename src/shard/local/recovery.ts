@@ -139,7 +139,11 @@ export class Recovery {
     await this.#options.onCheckpoint(checkpoint);
     let active = files.get(entries.at(-1)!.sequence)!;
     let endOffset = 0;
-    for (const entry of entries) endOffset = await this.#followTable(files.get(entry.sequence)!, entry);
+    for (const entry of entries) {
+      const file = files.get(entry.sequence)!;
+      if (this.#canPassOver(file, entry, checkpoint)) this.#passOver(file, entry);
+      else endOffset = await this.#followTable(file, entry);
+    }
     for (let next = await this.#next(active); next !== undefined; next = await this.#next(active)) {
       active.endOffset = endOffset;
       active = next;
@@ -255,6 +259,18 @@ export class Recovery {
     };
   }
 
+  /** The checkpoint has all that the stretch would be read for. */
+  #canPassOver(file: WalFile, { endOffset }: FileEntry, checkpoint: StoredCheckpoint | undefined): boolean {
+    if (file.restoredCuts === undefined || endOffset === 0) return false;
+    return file.sequence * this.#options.walFileBytes + endOffset <= checkpoint!.position;
+  }
+
+  #passOver(file: WalFile, entry: FileEntry): void {
+    file.cuts = file.restoredCuts!;
+    file.chainStart ??= entry.chainStart;
+    this.#sealAt(file, entry);
+  }
+
   /** Follows the chain through a stretch of the checkpoint's table. */
   async #followTable(file: WalFile, entry: FileEntry): Promise<number> {
     const endOffset = await this.#followStretch(file, entry);
@@ -273,10 +289,14 @@ export class Recovery {
     if (endOffset !== entry.endOffset) {
       throw corrupt(`${file.name} is damaged at offset ${alignFrame(endOffset)}, before a checkpoint`);
     }
-    file.endOffset = endOffset;
     file.cuts.end(endOffset);
-    file.stretches = [...file.stretches, entry];
+    this.#sealAt(file, entry);
     return endOffset;
+  }
+
+  #sealAt(file: WalFile, entry: FileEntry): void {
+    file.endOffset = entry.endOffset;
+    file.stretches = [...file.stretches, entry];
   }
 
   /** Follows the chain through one file, replays its commits and returns the offset behind its last frame. */

@@ -118,7 +118,9 @@ export class WalFile {
   /** Its stretches of whole frames, as a checkpoint told them; empty if none did. Damage between them was accepted. */
   stretches: readonly FrameStretch[] = [];
   /** Of all frames written to it so far. */
-  readonly cuts = new FrameCuts();
+  cuts = new FrameCuts();
+  /** Those that a checkpoint tells, which spare reading the file at open. */
+  restoredCuts: FrameCuts | undefined;
   /** How often something in it is wanted beyond a checkpoint. */
   holdCount = 0;
   /** End of the log when holdCount last fell to 0: a fold from beyond it no longer refers to the file. */

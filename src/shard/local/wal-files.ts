@@ -11,6 +11,8 @@
 import type { Clock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { PieceReader, PieceWriter } from '../piece.ts';
+import { FrameCuts } from './frame-cuts.ts';
 import { closeZeroHandle, isMissing, type PrepareContext, prepareHeader, zeroStep } from './prepare-file.ts';
 import { WalFile } from './wal-file.ts';
 import {
@@ -94,6 +96,32 @@ export class WalFiles {
 
   get usedBytes(): number {
     return this.#inUseCount * this.#walFileBytes;
+  }
+
+  /** Files in use but for the active one. */
+  get sealedCount(): number {
+    return this.#inUseCount - 1;
+  }
+
+  /** How the sealed files are cut: sequence of each, and its cuts. */
+  cutsOfSealed(): Buffer {
+    const out = new PieceWriter();
+    for (const file of this.files()) {
+      if (file === this.#active) continue;
+      out.count(file.sequence);
+      file.cuts.write(out);
+    }
+    return out.take();
+  }
+
+  /** Of files that are in use. */
+  restoreCuts(piece: Buffer): void {
+    const reader = new PieceReader(piece, 0);
+    while (!reader.isAtEnd) {
+      const file = this.#inUse[reader.count() - this.#firstSequence];
+      const cuts = FrameCuts.read(reader);
+      if (file !== undefined) file.restoredCuts = cuts;
+    }
   }
 
   /** Adds a file in use, in order of sequence. The last one added is the active one. */
