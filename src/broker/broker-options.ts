@@ -41,6 +41,8 @@ export interface BrokerOptions {
   readonly walBytesMax?: number;
   /** Other bounds of the write-ahead logs than the process's own; tests make files so small that they roll. */
   readonly walLimits?: Partial<WalLimits>;
+  /** Instead of that in `limits`; for tests. */
+  readonly walEntriesMax?: number;
   /** Entities that one slice of a checkpoint looks at, if not as many as is good; tests make it so small that there are slices. */
   readonly sliceEntities?: number;
   readonly clock?: Clock;

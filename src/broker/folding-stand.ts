@@ -8,6 +8,7 @@ import type { Log } from '../log/log.ts';
 import { type MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type Broker, openBroker } from './broker.ts';
+import type { BrokerOptions } from './broker-options.ts';
 import { FakeClock } from './groups/fake-clock.ts';
 import type { Delivery, Sink } from './queues/delivery.ts';
 import type { Queue } from './queues/queue.ts';
@@ -38,11 +39,15 @@ export interface Stand {
   readonly isDead: () => boolean;
 }
 
-/** @param onLoss open over damage */
+/**
+ * @param onLoss open over damage
+ * @param others of openBroker
+ */
 export const open = async (
   disk: MemoryDisk,
   wrap = (storage: Storage): Storage => storage,
   onLoss?: (what: string) => void,
+  others?: Partial<BrokerOptions>,
 ): Promise<Stand> => {
   const clock = new FakeClock();
   const failures: Error[] = [];
@@ -61,6 +66,7 @@ export const open = async (
     onFoldFailed: (error) => failures.push(error),
     onRewriteFailed: (error) => failures.push(error),
     onFailed: (error) => fail(error),
+    ...others,
   });
   const isDead = (): boolean => disk.generation !== generation;
   let isOpening = true;

@@ -143,6 +143,28 @@ test('a fold that fails leaves everything where it was and is tried again', asyn
   await stand.broker.close();
 });
 
+test('many small messages are folded before their number keeps publishers out', async () => {
+  const messageCount = 12_000;
+  const stand = await open(new MemoryDisk(), undefined, undefined, { walEntriesMax: 4000 });
+  const queue = declare(stand.broker, 'work');
+  const log = queue.log!;
+  for (let i = 0; i < messageCount; i++) {
+    assert.ok(stand.broker.hasRoom, `${i} messages keep others out`);
+    publish(stand, [log], `${i}`);
+    if (i % 20 === 0) {
+      await stand.broker.gate.durableNow();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  assert.ok(log.entryCount < 4000);
+  const received = await collect(queue, messageCount);
+  assert.deepEqual(
+    received.map(({ body }) => body),
+    Array.from({ length: messageCount }, (_, i) => `${i}`),
+  );
+  await stand.broker.close();
+});
+
 test('a damaged log file stays as it is and does not keep the files behind it from being folded', async () => {
   const stand = await open(new MemoryDisk());
   const queue = declare(stand.broker, 'work');

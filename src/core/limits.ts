@@ -9,8 +9,10 @@ export const limits = {
   walBytesMax: 2 * 1024 * 1024 * 1024,
   /** Part of `walBytesMax` that only acks, deletes, offset commits and checkpoints may use. */
   walReserveBytes: 192 * 1024 * 1024,
-  /** Index entries of all logs of one shard. */
+  /** Index entries of all logs of one shard that lie in its write-ahead log, at 40 bytes; folded from the half of it on. */
   walEntriesMax: 4_000_000,
+  /** Those and the ones in segments together. */
+  indexEntriesMax: 16_000_000,
   /** Segments are looked at in this interval: those of which little is wanted are written anew. */
   segmentCheckMs: 10_000,
   /** Copied by one rewrite of segments. */

@@ -26,6 +26,11 @@ export class UnreadableStretch extends Error {
   }
 }
 
+/** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
+const sliceCost = 10_000;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 /** A log and what it has in the stretch. */
 interface Share {
   readonly log: Log;
@@ -51,7 +56,7 @@ export class Fold {
 
   async run(): Promise<void> {
     const { shard } = this.#store;
-    const shares = this.#shares();
+    const shares = await this.#shares();
     const neededBytes = shares.reduce((bytes, { liveBytes }) => bytes + liveBytes, 0);
     if ((await shard.log.freeBytes()) < neededBytes) {
       throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
@@ -63,20 +68,49 @@ export class Fold {
       await this.#copy.abandon();
       throw error;
     });
-    if (this.#isCancelled()) await this.#copy.abandon();
-    else this.#commit(ids);
+    if (this.#isCancelled()) {
+      await this.#copy.abandon();
+      return;
+    }
+    this.#commit(ids);
+    await this.#moveEntries();
   }
 
   /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
-  #shares(): Share[] {
-    const logs = [...this.#store.logs].filter((log) => this.#firstEntry(log) >= 0);
-    return logs.sort((left, right) => left.id - right.id).map((log) => ({ log, liveBytes: this.#liveBytes(log) }));
+  async #shares(): Promise<Share[]> {
+    const shares: Share[] = [];
+    let costLeft = sliceCost;
+    for (const log of [...this.#store.logs]) {
+      const entryCount = log.deleted ? 0 : this.#entryCount(log);
+      if (entryCount > 0) shares.push({ log, liveBytes: this.#liveBytes(log) });
+      costLeft -= 1 + entryCount;
+      if (costLeft > 0) continue;
+      await nextTurn();
+      costLeft = sliceCost;
+    }
+    return shares.sort((left, right) => left.log.id - right.log.id);
+  }
+
+  /** What is committed is moved whatever happens, the sooner if others wait for the end. */
+  async #moveEntries(): Promise<void> {
+    let costLeft = sliceCost;
+    for (const cost of this.#store.moveFolded()) {
+      costLeft -= cost;
+      if (costLeft > 0 || this.#isCancelled()) continue;
+      await nextTurn();
+      costLeft = sliceCost;
+    }
   }
 
   /** Index of the log's first entry in the stretch, -1 if it has none there. */
   #firstEntry(log: Log): number {
     const entry = log.firstEntryFrom(this.#stretch.start);
     return entry < log.entryCount && log.entryPosition(entry) < this.#stretch.end ? entry : -1;
+  }
+
+  #entryCount(log: Log): number {
+    const first = this.#firstEntry(log);
+    return first < 0 ? 0 : log.firstEntryFrom(this.#stretch.end) - first;
   }
 
   #liveBytes(log: Log): number {

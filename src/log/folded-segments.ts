@@ -26,6 +26,9 @@ export type SegmentsSnapshot = readonly [
 
 const headBytes = 24;
 
+/** To move anything of a log takes as long as to move so many entries. */
+const costOfLog = 20;
+
 export const foldRecordBytes = (segmentCount: number): number => headBytes + 8 * segmentCount;
 
 export interface FoldRecord {
@@ -59,6 +62,8 @@ export class FoldedSegments {
   #lastId = 0;
   /** In order, below foldEnd. */
   #leftBehind: (readonly [from: number, to: number])[] = [];
+  /** What the last fold moved whose entries do not say so yet. */
+  #moving: Generator<number> | undefined;
   /** Rows of the segments of the checkpoint by log id, for logs that the catalog has not told of yet. Empty once recovery is over. */
   readonly #restored = new Map<number, SegmentRows[]>();
 
@@ -98,23 +103,51 @@ export class FoldedSegments {
     this.#restored.clear();
   }
 
-  /** @param isReplay messages that the protocol called transient are dropped */
+  /**
+   * After a fold that was made just now moves() is to follow.
+   * @param isReplay messages that the protocol called transient are dropped
+   */
   apply(type: number, buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    if (type === recordType.fold) this.#applyFold(buffer, start, logs, isReplay);
-    else this.#applyRewrite(buffer, start, logs, isReplay);
+    if (type === recordType.rewrite) {
+      this.#applyRewrite(buffer, start, logs, isReplay);
+      return;
+    }
+    this.#moving = this.#applyFold(readFoldRecord(buffer, start), logs, isReplay);
+    this.#moving.next();
+    if (isReplay) for (const _ of this.moves());
   }
 
-  #applyFold(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    const { stretch, leaves, ids } = readFoldRecord(buffer, start);
+  /**
+   * Moves the entries of the last fold, bit by bit; each time about how many. Until one is moved it is read from the log itself, where it
+   * is held. What a checkpoint says is the same meanwhile.
+   */
+  *moves(): Generator<number> {
+    if (this.#moving !== undefined) yield* this.#moving;
+    this.#moving = undefined;
+  }
+
+  /** The first step is the fold itself. */
+  *#applyFold(
+    { stretch, leaves, ids }: FoldRecord,
+    logs: ReadonlyMap<number, Log>,
+    isReplay: boolean,
+  ): Generator<number> {
     // The record of a fold before this one may be lost: what that one moved is still in the log.
     if (leaves || this.#shardLog.acceptsDamage) this.#leave(this.foldEnd, stretch.start);
     this.foldEnd = stretch.end;
     const segments = this.#adopt(ids);
     // With a lost segment all that the fold moved is still in the log.
     if (segments === undefined) this.#leave(stretch.start, stretch.end);
+    for (const { basePosition } of segments ?? []) this.#shardLog.hold(basePosition);
+    yield 0;
     for (const segment of segments ?? []) {
-      for (const [logId, rows] of rowsByLog(segment)) logs.get(logId)?.applyFold(stretch, rows, isReplay);
+      for (const [logId, rows] of rowsByLog(segment)) {
+        const log = logs.get(logId);
+        yield costOfLog;
+        if (log !== undefined) yield* log.applyFold(stretch, rows, isReplay);
+      }
     }
+    for (const { basePosition } of segments ?? []) this.#shardLog.release(basePosition);
   }
 
   #applyRewrite(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {

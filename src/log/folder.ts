@@ -57,7 +57,7 @@ export class Folder {
     const { store, clock, onFoldFailed } = this.#options;
     if (this.#running !== undefined || this.#isPaused || this.#isClosed) return;
     const leaves = this.#leftUpTo > store.foldEnd;
-    const stretch = store.shard.log.foldable(leaves ? this.#leftUpTo : store.foldEnd);
+    const stretch = store.shard.log.foldable(leaves ? this.#leftUpTo : store.foldEnd, store.wantsFold);
     if (stretch === undefined) return;
     this.#running = new Fold(store, stretch, leaves, () => this.#isClosed).run().then(
       () => {

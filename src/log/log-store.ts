@@ -6,6 +6,7 @@ import type { Epoch, LogId, Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import { PieceWriter, pieceBytes } from '../shard/piece.ts';
 import { type ApplyPhase, type RecordType, recordType, type Shard, type StateOwner } from '../shard/shard.ts';
+import { isSegmentPosition } from '../shard/shard-log.ts';
 import { type Slice, Sweep } from '../shard/sweep.ts';
 import { AckSet } from './ack-set.ts';
 import {
@@ -91,8 +92,10 @@ export class LogStore implements StateOwner {
     capture: (log) => this.#save(log),
     keyBytes: () => Float64Array.BYTES_PER_ELEMENT,
   });
-  /** Index entries of all logs. */
-  #entryCount = 0;
+  /** Index entries of all logs: in the shard's log, and in segments. */
+  #walEntries = 0;
+  #segmentEntries = 0;
+  readonly #walEntriesMax: number;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
   /**
@@ -105,8 +108,9 @@ export class LogStore implements StateOwner {
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
 
-  constructor(shard: Shard) {
+  constructor(shard: Shard, walEntriesMax: number = limits.walEntriesMax) {
     this.shard = shard;
+    this.#walEntriesMax = walEntriesMax;
     this.#folded = new FoldedSegments(shard.log);
     shard.register(this);
     shard.addRider(this.marks);
@@ -117,7 +121,16 @@ export class LogStore implements StateOwner {
   }
 
   get hasRoom(): boolean {
-    return this.shard.log.hasRoom && this.#entryCount < limits.walEntriesMax;
+    return this.shard.log.hasRoom && this.#hasRoomForEntries;
+  }
+
+  get #hasRoomForEntries(): boolean {
+    return this.#walEntries < this.#walEntriesMax && this.#walEntries + this.#segmentEntries < limits.indexEntriesMax;
+  }
+
+  /** The log is to be folded even if it has few bytes. */
+  get wantsFold(): boolean {
+    return this.#walEntries * 2 >= this.#walEntriesMax;
   }
 
   log(id: number): Log | undefined {
@@ -152,6 +165,11 @@ export class LogStore implements StateOwner {
     this.#logs.delete(log.id);
     for (const acks of log.subscriptions.values()) this.marks.forget(acks);
     log.drop();
+  }
+
+  /** To be run to its end after the commit of a fold: see FoldedSegments.moves(). */
+  moveFolded(): Generator<number> {
+    return this.#folded.moves();
   }
 
   /** Where the last fold ended. */
@@ -192,13 +210,20 @@ export class LogStore implements StateOwner {
   }
 
   holdEntry(position: Position): void {
-    if (++this.#entryCount === limits.walEntriesMax) this.onRoomChanged();
+    this.#count(position, 1);
     this.shard.log.hold(position);
   }
 
   releaseEntry(position: Position): void {
-    if (this.#entryCount-- === limits.walEntriesMax) this.onRoomChanged();
+    this.#count(position, -1);
     this.shard.log.release(position);
+  }
+
+  #count(position: Position, entries: number): void {
+    const hadRoom = this.#hasRoomForEntries;
+    if (isSegmentPosition(position)) this.#segmentEntries += entries;
+    else this.#walEntries += entries;
+    if (this.#hasRoomForEntries !== hadRoom) this.onRoomChanged();
   }
 
   /** Deletes the messages below `offset`, as a commit; of a queue that keeps what is settled only that. */

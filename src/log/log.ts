@@ -129,15 +129,26 @@ export class Log {
   }
 
   /**
-   * A fold has moved the entries in a stretch of the shard's log into a segment: these rows of its index take their place. What was
-   * settled meanwhile is left out. Only the store's apply calls it, with at least one row.
+   * A fold has moved the entries in a stretch of the shard's log into a segment: these rows of its index take their place, a row or some
+   * at a time; others may have their turn after each time, which says how many entries there were. What was settled meanwhile is left
+   * out. Only the store's apply calls it, with at least one row.
    */
-  applyFold(stretch: LogStretch, { segment, from, to }: SegmentRows, dropsTransient: boolean): void {
-    const entries = this.#entriesOf(segment, from, to, dropsTransient);
-    const first = this.firstEntryFrom(stretch.start);
-    let end = first;
-    while (end < this.entryCount && this.entryPosition(end) < stretch.end) end++;
-    this.#index.replace(first, end, entries);
+  *applyFold(stretch: LogStretch, { segment, from, to }: SegmentRows, dropsTransient: boolean): Generator<number> {
+    for (let row = from; row < to && !this.deleted; ) {
+      const first = this.firstEntryFrom(stretch.start);
+      let end = first;
+      let next = row;
+      // As long as an entry goes on in the next row.
+      do {
+        next++;
+        const boundary = next < to ? rowFirstOffset(segment.index, next) : Number.POSITIVE_INFINITY;
+        while (end < this.entryCount && this.entryPosition(end) < stretch.end && this.entryFirstOffset(end) < boundary)
+          end++;
+      } while (next < to && end > first && this.entryEndOffset(end - 1) > rowFirstOffset(segment.index, next));
+      this.#index.replace(first, end, this.#entriesOf(segment, row, next, dropsTransient));
+      row = next;
+      yield end - first + 1;
+    }
   }
 
   /**

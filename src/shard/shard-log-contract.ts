@@ -298,6 +298,68 @@ const testCheckpoints = (withLogs: WithLogs): void => {
       assertSameCommits(replayed.commits, appended);
     }));
 
+  test('a checkpoint that knows places spares the next open what lies before it, and no other checkpoint does', () =>
+    withLogs(async (next) => {
+      let log = await next();
+      await openAndReplay(log);
+      assert.equal(log.wantsPlaces, false);
+      const appended = await fill(log, 3, () => true);
+      assert.equal(log.wantsPlaces, true);
+      const sections = [Buffer.from('state'), Buffer.from('places')].map((bytes, section) => ({ section, bytes }));
+      const left = [...sections];
+      const { endPosition: position } = log;
+      await log.writeCheckpoint(
+        { position, data: Buffer.from('head') },
+        { isBase: true, placeSection: 1, next: () => left.shift() },
+      );
+      const behind = append(log, commitBytes(9999, 10));
+
+      const open = async (): Promise<{ knowsPlaces: boolean; pieces: string[]; positions: number[] }> => {
+        const pieces: string[] = [];
+        const positions: number[] = [];
+        let knowsPlaces = false;
+        log = await next();
+        await log.open(
+          (checkpoint) => {
+            knowsPlaces = checkpoint!.knowsPlaces!;
+            // What lies before it is not told: it is held for what the places say.
+            if (knowsPlaces) for (const commit of appended) log.hold(commit.position);
+          },
+          (_buffer, _start, _lengthBytes, commitPosition) => {
+            positions.push(commitPosition);
+            if (!knowsPlaces || commitPosition >= position) log.hold(commitPosition);
+          },
+          (section, bytes) => pieces.push(`${section}: ${bytes}`),
+        );
+        return { knowsPlaces, pieces, positions };
+      };
+      const found = await open();
+      assert.equal(found.knowsPlaces, true);
+      assert.deepEqual(found.pieces, ['0: state', '1: places']);
+      assert.equal(found.positions.at(-1), behind.position);
+      assert.ok(found.positions.length < appended.length / 2, `${found.positions.length} commits are read`);
+      for (const { position: at, bytes } of [appended[0]!, appended.at(-1)!]) {
+        const chunk = await log.load(at, bytes.length);
+        const start = at - chunk.basePosition;
+        assert.ok(chunk.buffer.subarray(start, start + bytes.length).equals(bytes));
+        chunk.unpin();
+      }
+      assert.equal(log.wantsClosingCheckpoint, false, 'nothing has changed');
+
+      await log.writeCheckpoint(
+        { position: log.endPosition, data: Buffer.from('head') },
+        { isBase: false, next: () => undefined },
+      );
+      assert.equal(log.wantsClosingCheckpoint, true);
+      const later = await open();
+      assert.equal(later.knowsPlaces, false);
+      assert.deepEqual(later.pieces, ['0: state']);
+      assert.deepEqual(
+        later.positions,
+        [...appended, behind].map((commit) => commit.position),
+      );
+    }));
+
   test('files that nobody holds are reclaimed, also from the middle, and the rest is replayed', () =>
     withLogs(async (next) => {
       let log = await next();

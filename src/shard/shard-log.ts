@@ -95,6 +95,12 @@ export interface LogLoss {
   readonly before: Position;
 }
 
+/** Positions in segments begin here, those of the log itself are lower. */
+export const segmentPositionsFrom = 2 ** 51;
+
+/** True for a position in a segment, false for one in the log itself. */
+export const isSegmentPosition = (position: number): boolean => position >= segmentPositionsFrom;
+
 /** Positions [start, end) of the log. */
 export interface LogStretch {
   readonly start: Position;
@@ -214,9 +220,9 @@ export interface ShardLog {
 
   /**
    * The first stretch of the log at or behind `from` that is to be folded into segments, durable and written to its end; undefined
-   * while there is none, or while the log is not full enough to need it. Nothing is held between `from` and it.
+   * while there is none, or while the log is not full enough to need it and it is not `wanted`. Nothing is held between `from` and it.
    */
-  foldable(from: Position): LogStretch | undefined;
+  foldable(from: Position, wanted?: boolean): LogStretch | undefined;
   /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. Good until the next call. */
   readStretch(stretch: LogStretch): Promise<Buffer>;
   createSegment(): Promise<SegmentWriter>;

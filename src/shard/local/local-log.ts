@@ -14,20 +14,21 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
 import { type Random, systemRandom } from '../../core/random.ts';
 import type { Storage } from '../../storage/storage.ts';
-import type {
-  AdoptedSegment,
-  Checkpoint,
-  CheckpointPiece,
-  CheckpointPieces,
-  Chunk,
-  Durability,
-  LogStretch,
-  OpenProgress,
-  ReplayCommit,
-  RestorePiece,
-  SegmentWriter,
-  ShardLog,
-  ShardLogOpened,
+import {
+  type AdoptedSegment,
+  type Checkpoint,
+  type CheckpointPiece,
+  type CheckpointPieces,
+  type Chunk,
+  type Durability,
+  isSegmentPosition,
+  type LogStretch,
+  type OpenProgress,
+  type ReplayCommit,
+  type RestorePiece,
+  type SegmentWriter,
+  type ShardLog,
+  type ShardLogOpened,
 } from '../shard-log.ts';
 import { checkpointFiles, fileTable, knowsPlaces } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
@@ -37,7 +38,7 @@ import { LogReads } from './log-reads.ts';
 import { operatingError } from './operating-error.ts';
 import { Recovery } from './recovery.ts';
 import { ReplayProgress } from './replay-progress.ts';
-import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
+import { SegmentFiles } from './segment-files.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalFiles } from './wal-files.ts';
 import {
@@ -271,8 +272,8 @@ export class LocalLog implements ShardLog {
   }
 
   /** The oldest file, once the log is half full: what is short-lived never comes so far. */
-  foldable(from: Position): LogStretch | undefined {
-    if (this.#state !== 'open' || this.usedBytes * 2 <= this.limitBytes) return undefined;
+  foldable(from: Position, wanted = false): LogStretch | undefined {
+    if (this.#state !== 'open' || !(wanted || this.usedBytes * 2 > this.limitBytes)) return undefined;
     const file = this.#files.oldestHeld(Math.ceil(from / this.#limits.walFileBytes));
     if (file === undefined || file.sequence >= this.#writer.durableFileSequence) return undefined;
     const start = file.sequence * this.#limits.walFileBytes;

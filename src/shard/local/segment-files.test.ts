@@ -9,8 +9,9 @@ import { DiskStorage } from '../../storage/disk-storage.ts';
 import { FaultyStorage } from '../../storage/faulty-storage.ts';
 import { MemoryStorage } from '../../storage/memory-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { isSegmentPosition } from '../shard-log.ts';
 import { segmentFileName, segmentPageBytes } from './segment-file.ts';
-import { isSegmentPosition, SegmentFiles } from './segment-files.ts';
+import { SegmentFiles } from './segment-files.ts';
 import {
   assertChunk,
   assertSegment,

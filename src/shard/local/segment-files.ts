@@ -15,7 +15,16 @@
 import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
-import type { AdoptedSegment, Chunk, LogStretch, SegmentUse, SegmentUses, SegmentWriter } from '../shard-log.ts';
+import {
+  type AdoptedSegment,
+  type Chunk,
+  isSegmentPosition,
+  type LogStretch,
+  type SegmentUse,
+  type SegmentUses,
+  type SegmentWriter,
+  segmentPositionsFrom,
+} from '../shard-log.ts';
 import {
   parseSegmentFileName,
   readSegmentFile,
@@ -26,11 +35,7 @@ import {
 import { type ReadableSegment, SegmentReads } from './segment-reads.ts';
 import { entriesPerRead, segmentsMax, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
 
-const firstPosition = 2 ** 51;
 const slotBytes = 2 ** 31;
-
-/** True for a position in a segment, false for one in the log itself. */
-export const isSegmentPosition = (position: number): boolean => position >= firstPosition;
 
 export interface SegmentFilesOptions {
   readonly storage: Storage;
@@ -181,7 +186,7 @@ export class SegmentFiles implements SegmentUses {
     if (file instanceof Error) throw file;
     const { dataBytes, sizeBytes, index } = file;
     const slot = this.#takeSlot();
-    const basePosition = firstPosition + slot * slotBytes;
+    const basePosition = segmentPositionsFrom + slot * slotBytes;
     const segment: Segment = {
       id,
       basePosition,
@@ -243,7 +248,7 @@ export class SegmentFiles implements SegmentUses {
   }
 
   #segmentAt(position: number): Segment | undefined {
-    const segment = this.#bySlot.get(Math.floor((position - firstPosition) / slotBytes));
+    const segment = this.#bySlot.get(Math.floor((position - segmentPositionsFrom) / slotBytes));
     return segment?.isReclaimed === false ? segment : undefined;
   }
 
@@ -372,7 +377,7 @@ export class SegmentFiles implements SegmentUses {
     for (const segment of segments) {
       const { id, basePosition } = segment;
       await this.#reads.forget(segment, basePosition + slotBytes);
-      this.#bySlot.delete((basePosition - firstPosition) / slotBytes);
+      this.#bySlot.delete((basePosition - segmentPositionsFrom) / slotBytes);
       await this.#remove(segmentFileName(id));
     }
   }
