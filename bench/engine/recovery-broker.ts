@@ -91,7 +91,7 @@ const { log: shardLog } = broker.shards[0]!;
 const writeCheckpoint = shardLog.writeCheckpoint.bind(shardLog);
 shardLog.writeCheckpoint = (checkpoint, pieces) =>
   writeCheckpoint(checkpoint, {
-    isBase: pieces!.isBase,
+    ...pieces!,
     next: () => {
       const begin = performance.now();
       const piece = pieces!.next();

@@ -29,10 +29,10 @@ export class PieceWriter {
   count(value: number): void {
     let rest = value;
     while (rest >= 0x80) {
-      this.#buffer[this.#reserve(1)] = (rest % 0x80) | 0x80;
+      this.#byte((rest % 0x80) | 0x80);
       rest = Math.floor(rest / 0x80);
     }
-    this.#buffer[this.#reserve(1)] = rest;
+    this.#byte(rest);
   }
 
   /** As count(), but with a sign: up to 2^52. */
@@ -68,6 +68,11 @@ export class PieceWriter {
     this.#buffer = Buffer.allocUnsafeSlow(initialBytes);
     this.#other = Buffer.allocUnsafeSlow(initialBytes);
     this.#sizeBytes = 0;
+  }
+
+  #byte(value: number): void {
+    const at = this.#reserve(1);
+    this.#buffer[at] = value;
   }
 
   #reserve(lengthBytes: number): number {
