@@ -40,25 +40,31 @@ const writeEntry = (name: string, value: HeaderValue | LongString): void => {
 };
 
 /** Kafka's headers may repeat a name; a table's may not, so their values become an array under it. */
-const writeHeader = (headers: Message['headers'], index: number): void => {
-  const { name } = headers[index]!;
-  const isSame = (other: { name: string }): boolean => other.name === name;
-  if (headers.findIndex(isSame) < index) return;
-  const values = headers.filter(isSame);
+const valuesByName = (headers: Message['headers']): Map<string, HeaderValue[]> => {
+  const byName = new Map<string, HeaderValue[]>();
+  for (const { name, value } of headers) {
+    const values = byName.get(name);
+    if (values === undefined) byName.set(name, [value]);
+    else values.push(value);
+  }
+  return byName;
+};
+
+const writeHeader = (name: string, values: readonly HeaderValue[]): void => {
   if (values.length === 1) {
-    writeEntry(name, asLongString(values[0]!.value));
+    writeEntry(name, asLongString(values[0]!));
     return;
   }
   writer.shortstr(name);
   writer.octet(0x41);
   const array = writer.beginTable();
-  for (const { value } of values) writeValue(asLongString(value));
+  for (const value of values) writeValue(asLongString(value));
   writer.endTable(array);
 };
 
 const writeHeaders = (message: Message, delivery: Delivery, topic: Topic): void => {
   const table = writer.beginTable();
-  for (let index = 0; index < message.headers.length; index++) writeHeader(message.headers, index);
+  for (const [name, values] of valuesByName(message.headers)) writeHeader(name, values);
   if (message.key !== null) writeEntry(keyHeader, new LongString(message.key));
   if (message.body === null) writeEntry(tombstoneHeader, true);
   if (message.timestampMs !== undefined && message.timestampMs >= 0) {
