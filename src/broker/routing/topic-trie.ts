@@ -4,6 +4,7 @@
  */
 export class TopicTrie<Target> {
   readonly #root = new TrieNode<Target>();
+  #walk = 0;
 
   add(pattern: string, target: Target): void {
     let node = this.#root;
@@ -17,26 +18,42 @@ export class TopicTrie<Target> {
 
   /** Adds what is bound to patterns that match the key. */
   collect(key: string, into: Set<Target>): void {
-    collect(this.#root, key.split('.'), 0, into);
+    collect(this.#root, { words: key.split('.'), number: ++this.#walk, into }, 0);
   }
 }
 
 class TrieNode<Target> {
   readonly children = new Map<string, TrieNode<Target>>();
   readonly targets = new Set<Target>();
+  /** Of a node for `#`: the last walk that came here, and the first word from which on it has tried all places for the rest. */
+  walk = 0;
+  triedFrom = 0;
 }
 
-const collect = <Target>(node: TrieNode<Target>, words: readonly string[], at: number, into: Set<Target>): void => {
+interface Walk<Target> {
+  readonly words: readonly string[];
+  readonly number: number;
+  readonly into: Set<Target>;
+}
+
+/** What a `#` has tried is not tried again in the same walk, so a node meets each place in the key at most once. */
+const collect = <Target>(node: TrieNode<Target>, walk: Walk<Target>, at: number): void => {
+  const { words } = walk;
   const hash = node.children.get('#');
   if (hash !== undefined) {
-    for (let rest = at; rest <= words.length; rest++) collect(hash, words, rest, into);
+    const end = hash.walk === walk.number ? hash.triedFrom : words.length + 1;
+    if (at < end) {
+      hash.walk = walk.number;
+      hash.triedFrom = at;
+      for (let rest = at; rest < end; rest++) collect(hash, walk, rest);
+    }
   }
   if (at === words.length) {
-    for (const target of node.targets) into.add(target);
+    for (const target of node.targets) walk.into.add(target);
     return;
   }
   const exact = node.children.get(words[at]!);
-  if (exact !== undefined && words[at] !== '#') collect(exact, words, at + 1, into);
+  if (exact !== undefined && words[at] !== '#') collect(exact, walk, at + 1);
   const star = node.children.get('*');
-  if (star !== undefined && words[at] !== '*') collect(star, words, at + 1, into);
+  if (star !== undefined && words[at] !== '*') collect(star, walk, at + 1);
 };
