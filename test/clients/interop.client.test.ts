@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { AMQPClient } from '@cloudamqp/amqp-client';
 import type { ConsumeMessage, Options } from 'amqplib';
 import type { KafkaMessage, Message } from 'kafkajs';
 import {
@@ -15,7 +16,7 @@ import {
   publishAll,
 } from './amqplib-session.ts';
 import { againstPeers, type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
-import { uniqueName } from './conditions.ts';
+import { uniqueName, waitFor } from './conditions.ts';
 import { kafkajsCodecs } from './kafkajs-codecs.ts';
 import { KafkajsSession } from './kafkajs-session.ts';
 
@@ -179,6 +180,37 @@ describe('Kafka to AMQP', { skip }, () => {
     const value = randomBytes(1_000_000);
     const { received } = await toAmqp([{ value }]);
     assert.ok(received[0]?.content.equals(value));
+  });
+
+  test('what does not fit into a frame of the client is left out and said to be, and what follows arrives', async () => {
+    const topic = await kafka.createTopic();
+    const big = Buffer.alloc(20_000, 65);
+    await (await kafka.producer()).send({
+      topic,
+      messages: [
+        { key: big, value: 'large key', headers: { h: 'v' } },
+        { key: 'k', value: 'large header', headers: { big, h: 'v' } },
+        { key: 'k', value: 'small' },
+      ],
+    });
+    const queue = await declareSubscription(await amqp.channel(), topic);
+    const client = await new AMQPClient(broker.amqp, undefined, null).connect();
+    const received: [string | null, unknown][] = [];
+    const shown = ['x-key', 'h', 'big', 'x-omitted-key', 'x-omitted-headers'];
+    await (await client.channel()).basicConsume(queue, {}, (message) => {
+      const headers = message.properties.headers ?? {};
+      received.push([
+        message.bodyString(),
+        Object.fromEntries(Object.entries(headers).filter(([name]) => shown.includes(name))),
+      ]);
+    });
+    await waitFor('three messages', () => received.length === 3);
+    await client.close();
+    assert.deepEqual(received, [
+      ['large key', { h: 'v', 'x-omitted-key': 20_000 }],
+      ['large header', { 'x-key': 'k', h: 'v', 'x-omitted-headers': 1 }],
+      ['small', { 'x-key': 'k' }],
+    ]);
   });
 
   test('all partitions arrive, each in order', async () => {

@@ -14,6 +14,10 @@ export const tombstoneHeader = 'x-tombstone';
 export const timestampHeader = 'timestamp_in_ms';
 export const streamOffsetHeader = 'x-stream-offset';
 export const partitionHeader = 'x-partition';
+/** How many record headers a delivery is without. */
+export const omittedHeadersHeader = 'x-omitted-headers';
+/** How many bytes the key has that a delivery is without. */
+export const omittedKeyHeader = 'x-omitted-key';
 
 /** One past the frame that starts at `at`. */
 export const frameEndAt = (buffer: Buffer, at: number): number => at + buffer.readUInt32BE(at + 3) + frameOverheadBytes;

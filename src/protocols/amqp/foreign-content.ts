@@ -1,11 +1,20 @@
 /**
  * A message of another protocol as AMQP content: the documented mapping of key, headers, timestamp and the rest. The body
- * is identical.
+ * is identical. A content header is one frame whatever is in it, so what exceeds the peer's frame_max is left out, and said
+ * to be: a message that no client can take would come again and again.
  */
 import type { HeaderValue, Message } from '../../broker/message.ts';
 import type { Delivery } from '../../broker/queues/delivery.ts';
 import type { Topic } from '../../broker/topic.ts';
-import { keyHeader, partitionHeader, streamOffsetHeader, timestampHeader, tombstoneHeader } from './amqp-form.ts';
+import {
+  keyHeader,
+  omittedHeadersHeader,
+  omittedKeyHeader,
+  partitionHeader,
+  streamOffsetHeader,
+  timestampHeader,
+  tombstoneHeader,
+} from './amqp-form.ts';
 import { propertyFlag } from './content-header.ts';
 import { basicClass, frameOverheadBytes, frameType } from './frames.ts';
 import { MethodWriter } from './method-writer.ts';
@@ -19,7 +28,10 @@ class LongString {
   }
 }
 
+/** A content header frame first, at 0. */
 const writer = new MethodWriter();
+/** Properties that follow the header table, written before it to know how much room it has. */
+const tail = new MethodWriter();
 
 /** Kafka's header values are bytes; as long strings they are what AMQP's users expect of text. */
 const asLongString = (value: HeaderValue): HeaderValue | LongString =>
@@ -62,50 +74,85 @@ const writeHeader = (name: string, values: readonly HeaderValue[]): void => {
   writer.endTable(array);
 };
 
-const writeHeaders = (message: Message, delivery: Delivery, topic: Topic): void => {
+/** The headers that tell what was left out: names, types, int32 values. */
+const omissionsBytes = 2 * (1 + 1 + 4) + omittedHeadersHeader.length + omittedKeyHeader.length;
+
+/** Keeps what `write` writes if the table then ends before `end`, with room to tell of omissions. */
+const fits = (end: number, write: () => void): boolean => {
+  const before = writer.length;
+  write();
+  if (writer.length + omissionsBytes <= end) return true;
+  writer.rewind(before);
+  return false;
+};
+
+interface HeaderTableOptions {
+  readonly delivery: Delivery;
+  readonly topic: Topic;
+  /** Where in the writer the table has to end. */
+  readonly end: number;
+}
+
+const writeHeaders = (message: Message, { delivery, topic, end }: HeaderTableOptions): void => {
   const table = writer.beginTable();
-  for (const [name, values] of valuesByName(message.headers)) writeHeader(name, values);
-  if (message.key !== null) writeEntry(keyHeader, new LongString(message.key));
   if (message.body === null) writeEntry(tombstoneHeader, true);
   if (message.timestampMs !== undefined && message.timestampMs >= 0) {
     writeEntry(timestampHeader, BigInt(Math.floor(message.timestampMs)));
   }
   writeEntry(streamOffsetHeader, BigInt(delivery.offset));
   writeEntry(partitionHeader, Math.max(0, topic.partitions.indexOf(delivery.part.log)));
+  const { key } = message;
+  if (key !== null && !fits(end, () => writeEntry(keyHeader, new LongString(key)))) {
+    writeEntry(omittedKeyHeader, key.length);
+  }
+  let omitted = 0;
+  for (const [name, values] of valuesByName(message.headers)) {
+    if (!fits(end, () => writeHeader(name, values))) omitted += values.length;
+  }
+  if (omitted > 0) writeEntry(omittedHeadersHeader, omitted);
   writer.endTable(table);
 };
 
-/** Properties in the order of their flags. */
-const writeProperties = (message: Message, delivery: Delivery, topic: Topic): number => {
-  let flags: number = propertyFlag.headers | propertyFlag.deliveryMode;
-  const text = (flag: number, value: string | undefined): void => {
-    if (value === undefined) return;
-    flags |= flag;
-    writer.shortstr(value);
-  };
-  text(propertyFlag.contentType, message.contentType);
-  text(propertyFlag.contentEncoding, message.contentEncoding);
-  writeHeaders(message, delivery, topic);
-  writer.octet(message.persistent === false ? 1 : 2);
+const writeText = (to: MethodWriter, flag: number, value: string | undefined): number => {
+  if (value === undefined) return 0;
+  to.shortstr(value);
+  return flag;
+};
+
+/** Into `tail`, in the order of the flags that it returns. */
+const writeBehindHeaders = (message: Message): number => {
+  tail.reset();
+  let flags: number = propertyFlag.deliveryMode;
+  tail.octet(message.persistent === false ? 1 : 2);
   if (message.priority !== undefined) {
     flags |= propertyFlag.priority;
-    writer.octet(message.priority);
+    tail.octet(message.priority);
   }
   if (message.correlationId !== undefined && message.correlationId.length <= 255) {
     flags |= propertyFlag.correlationId;
-    writer.octet(message.correlationId.length);
-    writer.raw(message.correlationId);
+    tail.octet(message.correlationId.length);
+    tail.raw(message.correlationId);
   }
-  text(propertyFlag.replyTo, message.replyTo);
-  text(propertyFlag.expiration, message.expiration);
-  text(propertyFlag.messageId, message.messageId);
+  flags |= writeText(tail, propertyFlag.replyTo, message.replyTo);
+  flags |= writeText(tail, propertyFlag.expiration, message.expiration);
+  flags |= writeText(tail, propertyFlag.messageId, message.messageId);
   if (message.timestampMs !== undefined && message.timestampMs >= 0) {
     flags |= propertyFlag.timestamp;
-    writer.longlong(Math.floor(message.timestampMs / 1000));
+    tail.longlong(Math.floor(message.timestampMs / 1000));
   }
-  text(propertyFlag.type, message.type);
-  text(propertyFlag.userId, message.userId);
-  text(propertyFlag.appId, message.appId);
+  flags |= writeText(tail, propertyFlag.type, message.type);
+  flags |= writeText(tail, propertyFlag.userId, message.userId);
+  flags |= writeText(tail, propertyFlag.appId, message.appId);
+  return flags;
+};
+
+/** Properties in the order of the flags that it returns. */
+const writeProperties = (message: Message, delivery: Delivery, { topic, frameBytesMax }: ContentAddress): number => {
+  let flags = propertyFlag.headers | writeBehindHeaders(message);
+  flags |= writeText(writer, propertyFlag.contentType, message.contentType);
+  flags |= writeText(writer, propertyFlag.contentEncoding, message.contentEncoding);
+  writeHeaders(message, { delivery, topic, end: frameBytesMax - tail.length - 1 });
+  writer.raw(tail.bytes());
   return flags;
 };
 
@@ -126,7 +173,7 @@ export const encodeForeignContent = (delivery: Delivery, to: ContentAddress): Co
   writer.longlong(body.length);
   const flagsAt = writer.length;
   writer.short(0);
-  const flags = writeProperties(message, delivery, to.topic);
+  const flags = writeProperties(message, delivery, to);
   writer.setShort(flagsAt, flags);
   writer.endFrame(frame);
   const pieceBytesMax = frameBytesMax - frameOverheadBytes;

@@ -21,6 +21,11 @@ export class MethodWriter {
     if (this.#buffer.length > 64 * initialBytes) this.#buffer = Buffer.allocUnsafe(initialBytes);
   }
 
+  /** Drops what was written from `length` on. */
+  rewind(length: number): void {
+    this.#length = length;
+  }
+
   /** What was written; a view, valid until the next write. */
   bytes(): Buffer {
     return this.#buffer.subarray(0, this.#length);
