@@ -248,7 +248,7 @@ export class Broker {
     return this.#catalog.topicsById.get(id);
   }
 
-  /** @throws BrokerError 'already-exists' when a topic or a queue has the name */
+  /** @throws BrokerError 'already-exists' when a topic or a queue has the name, 'storage-full' */
   createTopic({ vhost, name, partitions, config }: CreateTopicOptions): Topic {
     const host = this.#vhosts.get(vhost)!;
     if (host.topic(name) !== undefined || host.queue(name) !== undefined) {

@@ -41,6 +41,14 @@ export const producerIdPortion = 1000;
 /** A record that gives out an id is not smaller, for each id. */
 const bytesPerLostId = 16;
 
+/** Changes that leave more behind than was there. */
+const creatingOps: ReadonlySet<CatalogChange['op']> = new Set([
+  'topic-create',
+  'queue-create',
+  'exchange-create',
+  'bind',
+] as const);
+
 /** Of every queue; shared, as there may be many. */
 const noConfig: ReadonlyMap<string, string> = new Map();
 
@@ -71,9 +79,23 @@ export class Catalog implements StateOwner {
     return count;
   }
 
-  /** Stores the changes as one commit and applies them. */
+  /**
+   * Stores the changes as one commit and applies them.
+   * @throws BrokerError 'storage-full' when there is no room for something new; what deletes and changes goes on
+   */
   commit(changes: readonly CatalogChange[]): void {
-    if (changes.length > 0) this.#shard.commitRecord(recordType.catalog, 1, Buffer.from(JSON.stringify(changes)));
+    if (changes.length === 0) return;
+    if (changes.some(({ op }) => creatingOps.has(op))) this.#requireRoom();
+    this.#shard.commitRecord(recordType.catalog, 1, Buffer.from(JSON.stringify(changes)));
+  }
+
+  /** The room that is left is for what makes room: a client that declares for ever must not take it. */
+  #requireRoom(): void {
+    if (this.#options.stores.every(({ hasRoom }) => hasRoom)) return;
+    throw new BrokerError(
+      'storage-full',
+      'the disk or the write-ahead log is full: nothing new can be made until there is room',
+    );
   }
 
   /** Applies changes to what no restart keeps. `owner`: the connection that an exclusive queue belongs to. */

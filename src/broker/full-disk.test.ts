@@ -70,6 +70,65 @@ for (const diskFiles of [5, 7, 9, 12, 16]) {
   });
 }
 
+test('on a full disk nothing durable is made, however often it is asked for; what is there can be used and deleted', async () => {
+  const { stand } = await openFull(9);
+  const { broker } = stand;
+  const host = broker.vhost('/')!;
+  const properties = { autoDelete: false, exclusive: false, arguments: new Map() };
+  const declareQueue = (name: string, durable = true): void =>
+    void host.declareQueue(name, { ...properties, durable }, undefined);
+  const declareExchange = (name: string, durable = true): void =>
+    void host.declareExchange(name, {
+      type: 'topic',
+      durable,
+      autoDelete: false,
+      internal: false,
+      arguments: new Map(),
+    });
+  const bind = (key: string): void => host.bindQueue(host.queue('q')!, 'x', key, new Map());
+  declareQueue('q');
+  declareExchange('x');
+  bind('a');
+  const makeAll = (n: number): (() => void)[] => [
+    () => declareQueue(`q${n}`),
+    () => declareExchange(`x${n}`),
+    () => bind(`a${n}`),
+    () => host.bindExchange('x', 'amq.topic', `a${n}`, new Map()),
+    () => host.bindTopic(host.topic('second')!, 'x', `a${n}`, new Map()),
+    () =>
+      void host.declareQueue(
+        `s${n}`,
+        { ...properties, durable: true, arguments: new Map([['x-topic', 'first']]) },
+        undefined,
+      ),
+    () => createTopic(broker, `t${n}`),
+  ];
+  await fill(stand, 'first');
+  assert.equal(broker.hasRoom, false);
+  const { usedBytes } = broker.shards[0]!.log;
+  for (let n = 0; n < 100; n++) {
+    for (const make of makeAll(n)) assert.throws(make, { kind: 'storage-full' });
+  }
+  await broker.gate.durableNow();
+  assert.equal(broker.shards[0]!.log.usedBytes, usedBytes);
+
+  declareQueue('q');
+  declareExchange('x');
+  bind('a');
+  declareQueue('transient', false);
+  declareExchange('transient', false);
+  host.unbindQueue(host.queue('q')!, 'x', 'a', new Map());
+  host.deleteExchange('x', { ifUnused: false });
+  host.deleteQueue('q', { ifUnused: false, ifEmpty: false });
+  broker.deleteTopic(host.topic('first')!);
+  await until(stand, 'room', () => broker.hasRoom);
+  createTopic(broker, 'first');
+  declareQueue('q');
+  declareExchange('x');
+  for (const make of makeAll(0)) make();
+  await broker.close();
+});
+
 test('a broker that finds a full disk at its start gives back what was deleted before, without being asked', async () => {
   const { stand, faulty } = await openFull(9);
   await fill(stand, 'first');

@@ -12,10 +12,19 @@ import type { Queue } from './queues/queue.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** A queue for what only passes through the log. */
+const passage = async ({ broker }: Stand, name: string): Promise<Queue> => {
+  for (let turns = 0; !broker.hasRoom; turns++) {
+    assert.ok(turns < 2_000, 'there is room again');
+    await turn();
+  }
+  return broker.vhost('/')!.queue(name) ?? declare(broker, name);
+};
+
 /** Publishes to another queue, and empties that, until `condition` holds. */
 const churnUntil = async (stand: Stand, condition: () => boolean): Promise<void> => {
   const host = stand.broker.vhost('/')!;
-  const queue = host.queue('ballast') ?? declare(stand.broker, 'ballast');
+  const queue = await passage(stand, 'ballast');
   for (let round = 0; !condition(); round++) {
     assert.ok(round < 2_000, 'what was waited for comes');
     publish(stand, [queue.log!], 'x'.repeat(2 * kib));
@@ -26,7 +35,7 @@ const churnUntil = async (stand: Stand, condition: () => boolean): Promise<void>
 };
 
 const foldAll = async (stand: Stand, log: Log): Promise<void> => {
-  const ballast = stand.broker.vhost('/')!.queue('filler') ?? declare(stand.broker, 'filler');
+  const ballast = await passage(stand, 'filler');
   for (let round = 0; !isFolded(log); round++) {
     assert.ok(round < 2_000, 'the log is folded');
     publish(stand, [ballast.log!], 'y'.repeat(2 * kib));

@@ -1,6 +1,7 @@
 /**
  * A virtual host: declares, binds, deletes and routes. Every operation decides on the state of now, commits and applies at
- * once; its reply waits at the gate. Texts of errors are those that RabbitMQ's users know.
+ * once; its reply waits at the gate. Whatever makes something new that is durable may be refused as 'storage-full'. Texts of
+ * errors are those that RabbitMQ's users know.
  */
 import { BrokerError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';

@@ -55,7 +55,7 @@ export class Administrator {
     const { model } = this.#world;
     if (model.destination(name) !== undefined) return;
     if (kind === 'subscription' && model.destination(subscriptions[name]!.topic) === undefined) return;
-    const ticket = this.#commit(() => {
+    const ticket = this.#make(() => {
       if (kind === 'topic') this.#createTopic(name);
       else this.#declareQueue(name);
     });
@@ -112,7 +112,7 @@ export class Administrator {
 
   #declareExchange(name: ExchangeName): void {
     const properties = { type: exchangeTypes[name], durable: true, autoDelete: false, internal: false };
-    const ticket = this.#commit(() =>
+    const ticket = this.#make(() =>
       this.#world.broker.vhost('/')!.declareExchange(name, { ...properties, arguments: new Map() }),
     );
     if (ticket !== undefined) this.#world.model.setExchange(name, true, ticket);
@@ -131,7 +131,8 @@ export class Administrator {
     const key = exchange === 'words' ? dice.pick(patterns)! : dice.pick(routingKeys)!;
     const binding = { exchange, key, destination: destination.name };
     const isBound = model.hasBinding(binding);
-    const ticket = this.#commit(() => this.#changeBinding(binding, destination.kind, isBound));
+    const change = (): void => this.#changeBinding(binding, destination.kind, isBound);
+    const ticket = isBound ? this.#commit(change) : this.#make(change);
     if (ticket !== undefined) model.setBinding(binding, !isBound, ticket);
   }
 
@@ -178,6 +179,14 @@ export class Administrator {
     logModel.noteToldEnd(log.durableEnd);
     logModel.moveStart(offset, ticket);
     this.#world.trace.note(`delete below ${offset} in ${logModel.name}`);
+  }
+
+  /** Like #commit, for what is new: it is refused when, and only when, there is no room. */
+  #make(action: () => void): number | undefined {
+    if (this.#world.broker.hasRoom) return this.#commit(action);
+    assert.throws(() => this.#world.commitsOf(action), { kind: 'storage-full' });
+    this.#world.trace.note('refused for want of room');
+    return undefined;
   }
 
   /** Ticket of a change of the catalog; undefined if it was not made. */

@@ -39,7 +39,7 @@ export const describeTopic = (broker: Broker, name: string): TopicDescription =>
   };
 };
 
-/** @throws BrokerError 'invalid-name', 'invalid-argument', 'already-exists' */
+/** @throws BrokerError 'invalid-name', 'invalid-argument', 'already-exists', 'storage-full' */
 export const createTopic = (broker: Broker, config: Config, request: Omit<Request<'topic-create'>, 'op'>): Topic => {
   const { name, partitions = config.integer('kafka.num.partitions'), config: topicConfig = {} } = request;
   const nameProblem = topicNameProblem(name);
