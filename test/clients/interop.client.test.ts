@@ -28,6 +28,8 @@ const mapping = {
   keyHeader: 'x-key',
   /** AMQP header that is true for a null Kafka value, both ways. */
   tombstoneHeader: 'x-tombstone',
+  /** Before the name of a record header that would be taken for one of the broker. */
+  reservedPrefix: 'x-kafka-header-',
   /** AMQP property -> Kafka header. */
   propertyHeaders: {
     contentType: 'amqp.content-type',
@@ -336,6 +338,51 @@ describe('AMQP to Kafka', { skip }, () => {
       assert.ok(received.every(({ value }, index) => value?.equals(bodies[index]!)));
     });
   }
+
+  test('record headers with the names of those of the broker keep their values there and back', async () => {
+    const names = ['x-key', 'x-tombstone', 'timestamp_in_ms', 'x-stream-offset', 'x-partition', 'x-omitted-key'];
+    const escaped = [...names, `${mapping.reservedPrefix}x-key`];
+    const headers = Object.fromEntries(
+      [...escaped, `${mapping.reservedPrefix}mine`].map((name) => [name, `my ${name}`]),
+    );
+    const { received } = await toAmqp([{ value: 'v', headers, timestamp: '1700000000123' }]);
+    const { content, properties } = received[0]!;
+    const ofClient: Record<string, unknown> = properties.headers ?? {};
+    for (const name of escaped) assert.equal(ofClient[mapping.reservedPrefix + name], `my ${name}`, name);
+    assert.equal(ofClient[`${mapping.reservedPrefix}mine`], `my ${mapping.reservedPrefix}mine`);
+    assert.ok(!('x-key' in ofClient), 'a header is not a key');
+    assert.deepEqual([ofClient['x-stream-offset'], ofClient['x-partition']], [0, 0]);
+    const channel = await amqp.channel();
+    const target = await kafka.createTopic();
+    await publishAll(channel, target, [content], { headers: properties.headers });
+    const { message } = (await (await kafka.subscribe(target)).waitForCount(1))[0]!;
+    assert.deepEqual([message.key, String(message.value), message.timestamp], [null, 'v', '1700000000123']);
+    const back = Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)]);
+    assert.deepEqual(Object.fromEntries(back), headers);
+  });
+
+  test('a key may be a number; values that mean nothing stay headers', async () => {
+    const { received } = await toKafka(
+      [
+        ['number', { headers: { [mapping.keyHeader]: 5 } }],
+        ['list', { headers: { [mapping.keyHeader]: [1], timestamp_in_ms: 'late' } }],
+        ['body', { headers: { [mapping.tombstoneHeader]: true } }],
+        ['', { headers: { [mapping.tombstoneHeader]: 'yes' } }],
+      ],
+      'topic',
+    );
+    const shown = received.map(({ key, value, headers }) => [
+      key?.toString() ?? null,
+      value?.toString() ?? null,
+      Object.fromEntries(Object.entries(headers ?? {}).map(([name, text]) => [name, String(text)])),
+    ]);
+    assert.deepEqual(shown, [
+      ['5', 'number', {}],
+      [null, 'list', { [mapping.keyHeader]: '[1]', timestamp_in_ms: 'late' }],
+      [null, 'body', { [mapping.tombstoneHeader]: 'true' }],
+      [null, '', { [mapping.tombstoneHeader]: 'yes' }],
+    ]);
+  });
 
   test('a queue is a topic of one partition, and reading it from Kafka takes nothing from it', async () => {
     const { name, channel } = await toKafka(

@@ -19,6 +19,34 @@ export const omittedHeadersHeader = 'x-omitted-headers';
 /** How many bytes the key has that a delivery is without. */
 export const omittedKeyHeader = 'x-omitted-key';
 
+const reservedNames: ReadonlySet<string> = new Set([
+  keyHeader,
+  tombstoneHeader,
+  timestampHeader,
+  streamOffsetHeader,
+  partitionHeader,
+  omittedHeadersHeader,
+  omittedKeyHeader,
+]);
+/** Before the names of record headers that would be mistaken for one of ours. */
+const recordHeaderPrefix = 'x-kafka-header-';
+
+/** Also with prefixes before it, so that each name has one of its own behind the prefix. */
+const isReserved = (name: string): boolean => {
+  let at = 0;
+  while (name.startsWith(recordHeaderPrefix, at)) at += recordHeaderPrefix.length;
+  return reservedNames.has(name.slice(at));
+};
+
+/** What the header of a record is called in AMQP. */
+export const amqpHeaderName = (name: string): string => (isReserved(name) ? recordHeaderPrefix + name : name);
+
+const recordHeaderName = (name: string): string => {
+  if (!name.startsWith(recordHeaderPrefix)) return name;
+  const own = name.slice(recordHeaderPrefix.length);
+  return isReserved(own) ? own : name;
+};
+
 /** One past the frame that starts at `at`. */
 export const frameEndAt = (buffer: Buffer, at: number): number => at + buffer.readUInt32BE(at + 3) + frameOverheadBytes;
 
@@ -32,10 +60,16 @@ const collectBody = (buffer: Buffer, start: number, end: number): Buffer => {
   return Buffer.concat(parts);
 };
 
-const asKey = (value: HeaderValue): Buffer | null => {
-  if (typeof value === 'string') return Buffer.from(value, 'utf8');
-  return Buffer.isBuffer(value) ? value : null;
+/** Text, bytes and numbers are keys; null: the value is none. */
+export const asKey = (value: HeaderValue | undefined): Buffer | null => {
+  if (Buffer.isBuffer(value)) return value;
+  const isText = typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint';
+  return isText ? Buffer.from(String(value)) : null;
 };
+
+/** Where the message was read from, and not a part of it. */
+const isPlace = ({ name, value }: MessageHeader): boolean =>
+  (name === streamOffsetHeader || name === partitionHeader) && (typeof value === 'number' || typeof value === 'bigint');
 
 export const amqpForm: MessageForm = {
   id: amqpFormId,
@@ -46,6 +80,7 @@ export const amqpForm: MessageForm = {
     const headerAt = frameEndAt(buffer, start);
     const bodyAt = frameEndAt(buffer, headerAt);
     const properties = decodeProperties(buffer, headerAt, bodyAt);
+    const body = collectBody(buffer, bodyAt, end);
     const headers: MessageHeader[] = [];
     let key: Buffer | null = null;
     let isTombstone = false;
@@ -53,16 +88,15 @@ export const amqpForm: MessageForm = {
     for (const header of properties.headers ?? []) {
       const { name, value } = header;
       if (name === keyHeader && asKey(value) !== null) key = asKey(value);
-      else if (name === tombstoneHeader && value === true) isTombstone = true;
+      else if (name === tombstoneHeader && value === true && body.length === 0) isTombstone = true;
       else if (name === timestampHeader && typeof value === 'number' && value >= 0) sentMs = value;
-      else headers.push(header);
+      else if (!isPlace(header)) headers.push({ name: recordHeaderName(name), value });
     }
-    const body = collectBody(buffer, bodyAt, end);
     const { contentType, contentEncoding, correlationId, replyTo, messageId } = properties;
     const { expiration, priority, type, userId, appId, deliveryMode } = properties;
     return {
       key,
-      body: isTombstone && body.length === 0 ? null : body,
+      body: isTombstone ? null : body,
       headers,
       timestampMs: Number.isSafeInteger(sentMs) ? sentMs : timestampMs,
       exchange: buffer.toString('utf8', exchangeAt + 1, keyAt),

@@ -83,3 +83,34 @@ test('no size of the headers makes a frame too large, and nothing is left out th
     );
   }
 });
+
+test('a record header is never taken for one of the broker, and each name stands for one header', () => {
+  const reserved = [
+    'x-key',
+    'x-tombstone',
+    'timestamp_in_ms',
+    'x-stream-offset',
+    'x-partition',
+    'x-omitted-headers',
+    'x-omitted-key',
+  ];
+  const prefix = 'x-kafka-header-';
+  const names = [...reserved, ...reserved.map((name) => prefix + name), `${prefix}other`];
+  const { headers } = encode({ headers: names.map((name) => ({ name, value: Buffer.from(name) })) });
+  assert.equal(new Set(headers.map(({ name }) => name)).size, headers.length);
+  assert.deepEqual(
+    new Map(headers.filter(({ name }) => !ownHeaders.includes(name)).map(({ name, value }) => [name, value])),
+    new Map(names.map((name) => [name === `${prefix}other` ? name : prefix + name, name])),
+  );
+});
+
+test('a header whose name is longer than AMQP can say is left out and counted', () => {
+  const value = Buffer.from('v');
+  const names = ['n'.repeat(255), 'n'.repeat(256), `${'n'.repeat(255)}m`, 'ü'.repeat(128)];
+  const { headers } = encode({ headers: names.map((name) => ({ name, value })) });
+  assert.deepEqual(
+    headers.map(({ name }) => name).sort(),
+    [...ownHeaders, 'n'.repeat(255), 'x-omitted-headers'].sort(),
+  );
+  assert.equal(fieldOf(headers, 'x-omitted-headers'), 3);
+});

@@ -7,6 +7,7 @@ import type { HeaderValue, Message } from '../../broker/message.ts';
 import type { Delivery } from '../../broker/queues/delivery.ts';
 import type { Topic } from '../../broker/topic.ts';
 import {
+  amqpHeaderName,
   keyHeader,
   omittedHeadersHeader,
   omittedKeyHeader,
@@ -54,7 +55,9 @@ const writeEntry = (name: string, value: HeaderValue | LongString): void => {
 /** Kafka's headers may repeat a name; a table's may not, so their values become an array under it. */
 const valuesByName = (headers: Message['headers']): Map<string, HeaderValue[]> => {
   const byName = new Map<string, HeaderValue[]>();
-  for (const { name, value } of headers) {
+  for (const header of headers) {
+    const name = amqpHeaderName(header.name);
+    const { value } = header;
     const values = byName.get(name);
     if (values === undefined) byName.set(name, [value]);
     else values.push(value);
@@ -73,6 +76,9 @@ const writeHeader = (name: string, values: readonly HeaderValue[]): void => {
   for (const value of values) writeValue(asLongString(value));
   writer.endTable(array);
 };
+
+/** Of a short string. */
+const nameBytesMax = 255;
 
 /** The headers that tell what was left out: names, types, int32 values. */
 const omissionsBytes = 2 * (1 + 1 + 4) + omittedHeadersHeader.length + omittedKeyHeader.length;
@@ -107,7 +113,8 @@ const writeHeaders = (message: Message, { delivery, topic, end }: HeaderTableOpt
   }
   let omitted = 0;
   for (const [name, values] of valuesByName(message.headers)) {
-    if (!fits(end, () => writeHeader(name, values))) omitted += values.length;
+    const isWritten = Buffer.byteLength(name) <= nameBytesMax && fits(end, () => writeHeader(name, values));
+    if (!isWritten) omitted += values.length;
   }
   if (omitted > 0) writeEntry(omittedHeadersHeader, omitted);
   writer.endTable(table);

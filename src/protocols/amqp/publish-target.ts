@@ -12,6 +12,7 @@ import type { Topic } from '../../broker/topic.ts';
 import type { VirtualHost } from '../../broker/vhost.ts';
 import type { Log } from '../../log/log.ts';
 import { AmqpError } from './amqp-errors.ts';
+import { asKey, keyHeader } from './amqp-form.ts';
 import { amqpLimits } from './amqp-limits.ts';
 import { type ContentFacts, emptyFacts, headerOffset, headerTable, scanContentHeader } from './content-header.ts';
 import { basicClass, frameEnd, frameHeaderBytes, frameOverheadBytes, frameType } from './frames.ts';
@@ -157,11 +158,9 @@ export class PublishMemo {
   /** The header table, decoded; for headers exchanges and record keys. */
   readonly headers = (): ArgumentTable | undefined => headerTable(this.#headerFrame, 0, this.facts);
 
-  /** Kafka's record key as AMQP publishers give it: header x-key. */
+  /** Kafka's record key as AMQP publishers give it. */
   recordKey(): Buffer | undefined {
-    const value = this.headers()?.get('x-key');
-    if (typeof value === 'string') return Buffer.from(value, 'utf8');
-    return Buffer.isBuffer(value) ? value : undefined;
+    return asKey(this.headers()?.get(keyHeader)) ?? undefined;
   }
 
   #isDynamic(): boolean {
