@@ -28,18 +28,16 @@ const asBytes = (value: HeaderValue): Buffer | undefined => {
   return typeof value === 'string' ? Buffer.from(value) : undefined;
 };
 
-/** A binding argument without a value (void) matches any value of that header. */
+/** A binding argument without a value (void) matches any value of that header. Of no argument at all, all match and none does. */
 export const headersMatch = (bindingArguments: ArgumentTable, headers: ArgumentTable): boolean => {
   const given = bindingArguments.get('x-match');
   const mode = isHeaderMatchMode(given) ? given : 'all';
   const includesX = mode === 'all-with-x' || mode === 'any-with-x';
-  let compared = 0;
   for (const [name, wanted] of bindingArguments) {
     if (name === 'x-match' || (!includesX && name.startsWith('x-'))) continue;
-    compared++;
     const matches = headers.has(name) && (wanted === null || sameHeaderValue(wanted, headers.get(name)));
     if (matches && mode.startsWith('any')) return true;
     if (!matches && mode.startsWith('all')) return false;
   }
-  return mode.startsWith('all') || compared === 0;
+  return mode.startsWith('all');
 };
