@@ -163,7 +163,7 @@ test('the argument is a number of milliseconds, for queues of their own, and the
   assert.equal(stand.declare('work', { 'x-replay-retention': replayMs }), queue);
   assert.equal(stand.declare('work', { 'x-replay-retention': BigInt(replayMs) }), queue);
   const other = `inequivalent arg 'x-replay-retention' for queue 'work' in vhost '/': received`;
-  refusal('work', {}, `${other} none but current is the value '${replayMs}' of type 'number'`);
+  refusal('work', {}, `${other} none but current is the value '${replayMs}' of type 'signedint'`);
 });
 
 test('with 0 nothing that is settled is kept', async () => {

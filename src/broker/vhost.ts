@@ -7,6 +7,8 @@ import { BrokerError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import type { Catalog } from './catalog.ts';
 import { bindingChange, type CatalogChange, exchangeChange, storeArguments } from './catalog-changes.ts';
+import { fieldTypeName } from './field-type-name.ts';
+import type { HeaderValue } from './message.ts';
 import type { Queue, QueueProperties } from './queues/queue.ts';
 import { replayRetentionArgument, whyNotMilliseconds } from './queues/queue-arguments.ts';
 import {
@@ -348,10 +350,8 @@ const requireSameArgument = (name: string, what: string, wanted: ArgumentTable, 
   const received = wanted.get(name);
   const existing = current.get(name);
   if (sameHeaderValue(received, existing)) return;
-  const show = (value: unknown): string =>
-    value === undefined
-      ? 'none'
-      : `the value '${String(value)}' of type '${typeof value === 'string' ? 'longstr' : typeof value}'`;
+  const show = (value: HeaderValue | undefined): string =>
+    value === undefined ? 'none' : `the value '${String(value)}' of type '${fieldTypeName(value)}'`;
   throw new BrokerError(
     'not-equivalent',
     `inequivalent arg '${name}' for ${what}: received ${show(received)} but current is ${show(existing)}`,

@@ -1,4 +1,5 @@
 /** Arguments of queues that are this broker's own. Texts of errors are made as RabbitMQ makes them. */
+import { fieldTypeName } from '../field-type-name.ts';
 import type { HeaderValue } from '../message.ts';
 import type { ArgumentTable } from '../routing/headers-match.ts';
 
@@ -10,18 +11,7 @@ export const replayRetentionMs = (args: ArgumentTable): number => Number(args.ge
 
 /** Why this is not a number of milliseconds; undefined if it is. */
 export const whyNotMilliseconds = (value: HeaderValue): string | undefined => {
-  if (typeof value !== 'bigint' && !Number.isInteger(value)) return `{unacceptable_type,${typeName(value)}}`;
+  if (typeof value !== 'bigint' && !Number.isInteger(value)) return `{unacceptable_type,${fieldTypeName(value)}}`;
   if (Number(value) < 0) return `{value_negative,${String(value)}}`;
   return Number.isSafeInteger(Number(value)) ? undefined : `{value_too_big,${String(value)}}`;
-};
-
-/** As RabbitMQ calls the types of a field table. */
-const typeName = (value: HeaderValue): string => {
-  if (value === null) return 'void';
-  if (typeof value === 'boolean') return 'bool';
-  if (typeof value === 'string') return 'longstr';
-  if (typeof value === 'number') return 'double';
-  if (Buffer.isBuffer(value)) return 'binary';
-  if (value instanceof Date) return 'timestamp';
-  return Array.isArray(value) ? 'array' : 'table';
 };

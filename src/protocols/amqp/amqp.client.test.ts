@@ -265,6 +265,24 @@ test('errors carry RabbitMQ codes and texts and close the channel only', async (
     "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'fanout' but current is 'direct'",
     (channel) => channel.assertExchange('x', 'fanout'),
   );
+  await stand.channel.assertQueue('replay', { arguments: { 'x-replay-retention': 1000 } });
+  const inequivalent = "inequivalent arg 'x-replay-retention' for queue 'replay' in vhost '/': received";
+  const current = "but current is the value '1000' of type 'signedint'";
+  for (const [value, received] of [
+    [undefined, 'none'],
+    [5, "the value '5' of type 'signedint'"],
+    [2 ** 40, "the value '1099511627776' of type 'long'"],
+  ] as const) {
+    await failsWith(connection, `${inequivalent} ${received} ${current}`, (channel) =>
+      channel.assertQueue('replay', { arguments: value === undefined ? {} : { 'x-replay-retention': value } }),
+    );
+  }
+  await stand.channel.assertExchange('ae', 'direct', { alternateExchange: 'x' });
+  await failsWith(
+    connection,
+    "inequivalent arg 'alternate-exchange' for exchange 'ae' in vhost '/': received the value 'true' of type 'bool' but current is the value 'x' of type 'longstr'",
+    (channel) => channel.assertExchange('ae', 'direct', { arguments: { 'alternate-exchange': true } }),
+  );
   await failsWith(connection, "queue name 'amq.mine' contains reserved prefix 'amq.*'", (channel) =>
     channel.assertQueue('amq.mine'),
   );

@@ -2,6 +2,7 @@
  * Arguments of queue.declare. Those that this broker does not know are accepted and kept, as RabbitMQ does; those that it
  * knows would change what happens to messages, and does not implement, are refused.
  */
+import { fieldTypeName } from '../../broker/field-type-name.ts';
 import type { HeaderValue } from '../../broker/message.ts';
 import type { ArgumentTable } from '../../broker/routing/headers-match.ts';
 import { AmqpError } from './amqp-errors.ts';
@@ -27,7 +28,7 @@ const unsupported: ReadonlySet<string> = new Set([
 const reasonAgainst = (name: string, value: HeaderValue): string | undefined => {
   if (unsupported.has(name)) return 'not supported by this broker';
   if (name === 'x-queue-type') {
-    if (typeof value !== 'string') return `"expected longstr, got ${typeof value}"`;
+    if (typeof value !== 'string') return `"expected longstr, got ${fieldTypeName(value)}"`;
     if (value === 'quorum' || value === 'stream') return `${value} queues are not supported by this broker`;
     return value === 'classic' ? undefined : `"unsupported queue type '${value}'"`;
   }
