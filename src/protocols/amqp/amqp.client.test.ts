@@ -283,6 +283,12 @@ test('errors carry RabbitMQ codes and texts and close the channel only', async (
     "inequivalent arg 'alternate-exchange' for exchange 'ae' in vhost '/': received the value 'true' of type 'bool' but current is the value 'x' of type 'longstr'",
     (channel) => channel.assertExchange('ae', 'direct', { arguments: { 'alternate-exchange': true } }),
   );
+  await failsWith(
+    connection,
+    "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'odd' in vhost '/'",
+    (channel) => channel.assertExchange('odd', 'direct', { arguments: { 'alternate-exchange': 5 } }),
+  );
+  await failsWith(connection, "NOT_FOUND - no exchange 'odd'", (channel) => channel.checkExchange('odd'));
   await failsWith(connection, "queue name 'amq.mine' contains reserved prefix 'amq.*'", (channel) =>
     channel.assertQueue('amq.mine'),
   );

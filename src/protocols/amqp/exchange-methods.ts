@@ -1,4 +1,6 @@
 /** Class exchange. */
+import { fieldTypeName } from '../../broker/field-type-name.ts';
+import type { HeaderValue } from '../../broker/message.ts';
 import { type ExchangeType, exchangeTypes } from '../../broker/routing/exchange.ts';
 import { AmqpError } from './amqp-errors.ts';
 import type { Channel } from './channel.ts';
@@ -48,10 +50,20 @@ const declare = (channel: Channel, method: Declare): void => {
     if (!isExchangeType(type)) throw new AmqpError(406, `unknown exchange type '${type}'`);
     requireNotDefaultExchange(name);
     authorize(channel, 'configure', 'exchange', name);
-    if (vhost.exchange(name) === undefined) requireUnreserved('exchange', name);
+    if (vhost.exchange(name) === undefined) {
+      requireUnreserved('exchange', name);
+      requireAlternateExchangeName(`exchange '${name}' in vhost '${vhost.name}'`, args.get(alternateExchange));
+    }
     vhost.declareExchange(name, { type, durable, autoDelete, internal, arguments: args });
   }
   if (!method.nowait) channel.reply({ method: 'exchange.declare-ok' });
+};
+
+const alternateExchange = 'alternate-exchange';
+
+const requireAlternateExchangeName = (what: string, value: HeaderValue | undefined): void => {
+  if (value === undefined || typeof value === 'string') return;
+  throw new AmqpError(406, `invalid type '${fieldTypeName(value)}' for arg '${alternateExchange}' in ${what}`);
 };
 
 const bindOrUnbind = (channel: Channel, method: Bind): void => {

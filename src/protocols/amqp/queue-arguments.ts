@@ -1,6 +1,7 @@
 /**
  * Arguments of queue.declare. Those that this broker does not know are accepted and kept, as RabbitMQ does; those that it
- * knows would change what happens to messages, and does not implement, are refused.
+ * knows would change what happens to messages, and does not implement, are refused. So are those that RabbitMQ takes for
+ * quorum queues and streams only.
  */
 import { fieldTypeName } from '../../broker/field-type-name.ts';
 import type { HeaderValue } from '../../broker/message.ts';
@@ -22,6 +23,15 @@ const unsupported: ReadonlySet<string> = new Set([
   'x-max-age',
   'x-consumer-timeout',
   'x-delayed-retry-type',
+  'x-delayed-retry-min',
+  'x-delayed-retry-max',
+  'x-consumer-disconnected-timeout',
+  'x-max-in-memory-length',
+  'x-max-in-memory-bytes',
+  'x-quorum-initial-group-size',
+  'x-initial-cluster-size',
+  'x-stream-max-segment-size-bytes',
+  'x-stream-filter-size-bytes',
 ]);
 
 /** Undefined: fine. */
