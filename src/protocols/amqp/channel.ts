@@ -156,10 +156,10 @@ export class Channel implements PublishingChannel, ConsumingChannel {
     }
   }
 
-  /** Ends the channel: what it waits for will not come. The connection and its other channels go on. */
+  /** Ends the channel: what it waits for will not come. The connection and its other channels go on, so it is not 541. */
   queueDamaged(queue: string, error: BrokerError): void {
     if (this.state !== 'open') return;
-    const told = new AmqpError(541, `queue '${queue}' cannot be read on: ${error.message}`);
+    const told = new AmqpError(406, `queue '${queue}' cannot be read on: ${error.message}`);
     this.connection.channels.closeWith(this, told, 0);
   }
 
