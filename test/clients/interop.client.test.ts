@@ -16,7 +16,7 @@ import {
   publishAll,
 } from './amqplib-session.ts';
 import { againstPeers, type BrokerUnderTest, startBrokerUnderTest } from './broker-under-test.ts';
-import { uniqueName, waitFor } from './conditions.ts';
+import { uniqueName, waitFor, within } from './conditions.ts';
 import { kafkajsCodecs } from './kafkajs-codecs.ts';
 import { KafkajsSession } from './kafkajs-session.ts';
 
@@ -425,6 +425,31 @@ describe('one namespace', { skip }, () => {
       return true;
     });
     assert.equal((await (await amqp.channel()).checkQueue(topic)).queue, topic);
+  });
+
+  test('a topic is not a queue to delete', async () => {
+    const topic = await kafka.createTopic();
+    await assert.rejects((await amqp.channel()).deleteQueue(topic), (error: unknown) => {
+      assert.equal((error as ChannelError).code, 406);
+      assert.match((error as ChannelError).message, /is a topic/);
+      return true;
+    });
+    assert.ok((await (await kafka.admin()).listTopics()).includes(topic));
+  });
+
+  test('deleting a topic cancels the AMQP consumers of its subscriptions', async () => {
+    const topic = await kafka.createTopic();
+    const channel = await amqp.channel();
+    const queue = await declareSubscription(channel, topic);
+    const cancelled = new Promise<void>((resolve) => {
+      void channel.consume(queue, (message) => {
+        if (message === null) resolve();
+      });
+    });
+    await waitFor('the consumer', async () => (await channel.checkQueue(queue)).consumerCount === 1);
+    await (await kafka.admin()).deleteTopics({ topics: [topic] });
+    await within('basic.cancel', cancelled);
+    await assert.rejects((await amqp.channel()).checkQueue(queue), /404/);
   });
 
   test('a topic cannot be created where a queue is', async () => {

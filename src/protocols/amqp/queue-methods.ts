@@ -44,6 +44,7 @@ export const handleQueueMethod = (channel: Channel, method: QueueMethod): void =
       const name = queueNameOf(channel, method.queue);
       authorize(channel, 'configure', 'queue', name);
       const { vhost } = channel.connection;
+      if (vhost.queue(name) === undefined && vhost.topic(name) !== undefined) throw noQueue(channel, name);
       const { ifUnused, ifEmpty } = method;
       const messageCount = vhost.deleteQueue(name, { ifUnused, ifEmpty }, channel.connection);
       if (!method.nowait) channel.reply({ method: 'queue.delete-ok', messageCount });
