@@ -3,6 +3,9 @@ import type { Queue } from './queues/queue.ts';
 import { type Destination, Exchange } from './routing/exchange.ts';
 import type { Topic } from './topic.ts';
 
+/** Nobody can publish to it; nothing is traced yet. */
+const traceExchange = 'amq.rabbitmq.trace';
+
 /** Exchanges that every virtual host has. */
 const predeclared = [
   ['', 'direct'],
@@ -11,6 +14,7 @@ const predeclared = [
   ['amq.topic', 'topic'],
   ['amq.headers', 'headers'],
   ['amq.match', 'headers'],
+  [traceExchange, 'topic'],
 ] as const;
 
 export class VhostState {
@@ -25,7 +29,8 @@ export class VhostState {
   constructor(name: string) {
     this.name = name;
     for (const [exchange, type] of predeclared) {
-      const properties = { type, durable: true, autoDelete: false, internal: false, arguments: new Map() };
+      const internal = exchange === traceExchange;
+      const properties = { type, durable: true, autoDelete: false, internal, arguments: new Map() };
       this.exchanges.set(exchange, new Exchange(exchange, properties));
     }
   }

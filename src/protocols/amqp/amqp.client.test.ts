@@ -328,6 +328,25 @@ test('errors carry RabbitMQ codes and texts and close the channel only', async (
   assert.equal((await stand.channel.checkQueue('q')).messageCount, 0);
 });
 
+test('internal exchanges take no publishes but bindings; amq.rabbitmq.trace is one from the start', async () => {
+  await using stand = await start();
+  const { connection, channel } = stand;
+  await channel.assertExchange('inside', 'fanout', { internal: true });
+  for (const exchange of ['inside', 'amq.rabbitmq.trace']) {
+    await failsWith(
+      connection,
+      `ACCESS_REFUSED - cannot publish to internal exchange '${exchange}' in vhost '/'`,
+      (other) => void other.publish(exchange, '', Buffer.alloc(0)),
+    );
+  }
+  await channel.assertExchange('amq.rabbitmq.trace', 'topic', { internal: true });
+  await channel.assertQueue('q');
+  await channel.bindQueue('q', 'inside', '');
+  await channel.bindExchange('inside', 'amq.fanout', '');
+  channel.publish('amq.fanout', '', Buffer.from('through'));
+  assert.deepEqual((await collect(channel, 'q', 1)).map(body), ['through']);
+});
+
 test('an exclusive queue is locked to others and goes with its connection', async () => {
   await using stand = await start();
   const other = await amqp.connect(stand.url);
