@@ -33,6 +33,12 @@ export class Topic {
     this.config = options.config;
   }
 
+  /** Largest message, as set for the topic itself; undefined: what the publisher's head allows. */
+  get messageBytesMax(): number | undefined {
+    const set = this.config.get('max.message.bytes');
+    return set === undefined ? undefined : Number(set);
+  }
+
   /**
    * The partition of a message that a publisher of another protocol sends here: by its key as Kafka's own clients choose
    * (murmur2), else by its routing key, else each in turn.

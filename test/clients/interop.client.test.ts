@@ -361,6 +361,36 @@ describe('AMQP to Kafka', { skip }, () => {
     assert.deepEqual(Object.fromEntries(back), headers);
   });
 
+  test('a message that is larger than its topic takes is refused, those around it arrive', async () => {
+    const topic = await kafka.createTopic({ configs: { 'max.message.bytes': '1000' } });
+    const channel = await amqp.channel();
+    const fan = `${topic}-fan`;
+    await channel.assertQueue(fan, { durable: true });
+    await channel.bindQueue(topic, 'amq.direct', topic);
+    await channel.bindQueue(fan, 'amq.direct', topic);
+    const publish = async (bytes: number): Promise<void> => {
+      const publishing = await amqp.channel();
+      publishing.publish('amq.direct', topic, Buffer.alloc(bytes), { persistent: true });
+      await publishing.waitForConfirms();
+    };
+    await publish(900);
+    await assert.rejects(publish(1001), /406|closed/);
+    await assert.rejects(publish(990), /406|closed/, 'properties count');
+    await publish(901);
+    const { waitForCount } = await kafka.subscribe(topic);
+    assert.deepEqual(
+      (await waitForCount(2)).map(({ message }) => message.value?.length),
+      [900, 901],
+    );
+    assert.equal((await channel.checkQueue(fan)).messageCount, 2, 'refused is refused for all');
+    const admin = await kafka.admin();
+    await admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: 2, name: topic, configEntries: [{ name: 'max.message.bytes', value: '2000' }] }],
+    });
+    await publish(1001);
+  });
+
   test('a key may be a number; values that mean nothing stay headers', async () => {
     const { received } = await toKafka(
       [

@@ -6,6 +6,7 @@
  * into the arena, and a chunk full of whole messages is a single copy.
  */
 import type { Broker } from '../../broker/broker.ts';
+import type { Topic } from '../../broker/topic.ts';
 import type { VirtualHost } from '../../broker/vhost.ts';
 import type { BlockBuilder } from '../../log/block-builder.ts';
 import { AmqpError } from './amqp-errors.ts';
@@ -126,6 +127,7 @@ export class PublishSession {
     }
     const destinations = memo.isStale || memo.facts.problem !== undefined ? memo.resolve() : memo.destinations!;
     if (destinations.isEmpty) return memo.target.mandatory ? 'returned' : 'dropped';
+    if (destinations.topics.length > 0) requireFits(destinations.topics, frames);
     const builder = this.#begin();
     builder.beginMessage();
     const stripped = memo.facts.strippedFrame;
@@ -210,6 +212,18 @@ export class PublishSession {
     else this.#outbox.confirmNow(channel, tag, false);
   }
 }
+
+/** @throws AmqpError when the message is larger than a topic takes, counted by its content header frame and its body */
+const requireFits = (topics: readonly Topic[], { ranges, bodyBytes }: ContentFrames): void => {
+  const bytes = ranges[3]! - ranges[2]! + bodyBytes;
+  for (const { name, messageBytesMax } of topics) {
+    if (messageBytesMax === undefined || bytes <= messageBytesMax) continue;
+    throw new AmqpError(
+      406,
+      `message size ${bytes} is larger than max.message.bytes ${messageBytesMax} of topic '${name}'`,
+    );
+  }
+};
 
 /** Position behind the method frame at `at`, now remembered; -1: not whole, or not well formed. */
 const loadMethod = (memo: PublishMemo, chunk: Buffer, view: DataView, at: number, end: number): number => {

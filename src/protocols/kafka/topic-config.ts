@@ -41,7 +41,7 @@ export const topicConfigTable: readonly TopicConfig[] = [
     default: '1048588',
     brokerSetting: 'message.max.bytes',
     min: 0,
-    documentation: 'Largest record batch, compressed.',
+    documentation: 'Largest record batch, compressed. If set for the topic, the largest message of AMQP as well.',
   },
   {
     name: 'message.timestamp.type',
@@ -50,7 +50,7 @@ export const topicConfigTable: readonly TopicConfig[] = [
     default: 'CreateTime',
     brokerSetting: 'log.message.timestamp.type',
     choices: ['CreateTime', 'LogAppendTime'],
-    documentation: 'Whose time records carry: that of the producer or that of the append.',
+    documentation: 'Whose time records of Kafka producers carry: their own or that of the append.',
   },
   {
     name: 'message.timestamp.before.max.ms',
@@ -59,7 +59,7 @@ export const topicConfigTable: readonly TopicConfig[] = [
     default: longMax,
     brokerSetting: 'log.message.timestamp.before.max.ms',
     min: 0,
-    documentation: 'How far a producer timestamp may lie in the past.',
+    documentation: 'How far the timestamp of a Kafka producer may lie in the past.',
   },
   {
     name: 'message.timestamp.after.max.ms',
@@ -68,7 +68,7 @@ export const topicConfigTable: readonly TopicConfig[] = [
     default: '3600000',
     brokerSetting: 'log.message.timestamp.after.max.ms',
     min: 0,
-    documentation: 'How far a producer timestamp may lie in the future.',
+    documentation: 'How far the timestamp of a Kafka producer may lie in the future.',
   },
   {
     name: 'cleanup.policy',
