@@ -17,34 +17,9 @@ import { createHeads, headSettings, type Protocol, protocols } from './heads.ts'
 import { formatHostPort, type HostPort, isLoopback, Listener, parseHostPort } from './listener.ts';
 import { type DirectoryLock, lockDirectory } from './lock.ts';
 import { createLogger, type Logger } from './logger.ts';
-import type { SettingValue } from './setting.ts';
+import { type StartBrokerOptions, settingsOf } from './start-options.ts';
 
-/** Where one protocol listens. */
-export interface ListenerOptions {
-  /** Default 127.0.0.1. */
-  readonly host?: string;
-  /** Default 0: a free one. */
-  readonly port?: number;
-  /** HOST:PORT that clients are told; port 0 is the real one. Kafka only. */
-  readonly advertised?: string;
-}
-
-export interface StartBrokerOptions {
-  /** Directory of the data. Without it everything is kept in memory. */
-  readonly data?: string;
-  /** Keep everything in memory, which is the default without `data`. */
-  readonly memory?: boolean;
-  /** False: no Kafka clients. */
-  readonly kafka?: ListenerOptions | readonly ListenerOptions[] | false;
-  /** False: no AMQP clients. */
-  readonly amqp?: ListenerOptions | readonly ListenerOptions[] | false;
-  /** Any other setting by its name, such as 'kafka.num.partitions'. */
-  readonly settings?: Readonly<Record<string, SettingValue>>;
-  /** Default: one that writes to standard error, at setting log.level, here 'warn' if not set. */
-  readonly logger?: Logger;
-  /** The data cannot be opened any more; the broker serves nobody from now on. Close it. */
-  readonly onFatal?: (error: Error) => void;
-}
+export type { KafkaListenerOptions, ListenerOptions, StartBrokerOptions } from './start-options.ts';
 
 export interface RunningBroker {
   /** HOST:PORT of each listener, as listened on. */
@@ -56,35 +31,15 @@ export interface RunningBroker {
 
 /** @throws Error that says what to change when the options, the directory or the addresses cannot be used */
 export const startBroker = async (options: StartBrokerOptions = {}): Promise<RunningBroker> => {
-  const flags: Record<string, unknown> = {
-    'listeners.kafka': listenList(options.kafka),
-    'listeners.kafka.advertised': advertisedList(options.kafka),
-    'listeners.amqp': listenList(options.amqp),
-    memory: options.memory ?? options.data === undefined,
-    'log.level': options.settings?.['log.level'] ?? 'warn',
-  };
-  if (options.data !== undefined) flags.data = options.data;
-  const config = resolveConfig({ flags: { ...flags, ...options.settings } });
+  const config = resolveConfig({ options: settingsOf(options) });
+  if (!config.boolean('memory') && !config.has('data')) {
+    throw new ConfigError('startBroker: memory: false needs data, the path of a directory');
+  }
   const { logger, onFatal } = options;
   return startBrokerProcess(config, {
     ...(logger === undefined ? {} : { logger }),
     ...(onFatal === undefined ? {} : { onFatal }),
   });
-};
-
-const listenersOf = (options: StartBrokerOptions['kafka']): readonly ListenerOptions[] => {
-  if (options === false) return [];
-  if (options === undefined) return [{}];
-  return 'length' in options ? options : [options];
-};
-
-const listenList = (options: StartBrokerOptions['kafka']): string[] =>
-  listenersOf(options).map(({ host = '127.0.0.1', port = 0 }) => formatHostPort({ host, port }));
-
-const advertisedList = (options: StartBrokerOptions['kafka']): string[] => {
-  const listeners = listenersOf(options);
-  if (listeners.every(({ advertised }) => advertised === undefined)) return [];
-  return listeners.map(({ host = '127.0.0.1', advertised }) => advertised ?? formatHostPort({ host, port: 0 }));
 };
 
 export interface BrokerProcessOptions {

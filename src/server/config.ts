@@ -61,6 +61,8 @@ export class Config {
 export interface ConfigSources {
   /** By name of the setting: a text, or several of a list. */
   readonly flags?: Readonly<Record<string, unknown>>;
+  /** By name of the setting, from a program. */
+  readonly options?: Readonly<Record<string, unknown>>;
   /** `name=value`, later ones win. */
   readonly assignments?: readonly string[];
   readonly environment?: Readonly<Record<string, string | undefined>>;
@@ -95,6 +97,9 @@ export const resolveConfig = (sources: ConfigSources): Config => {
   for (const [name, raw] of Object.entries(sources.flags ?? {})) {
     const setting = requireSetting(name, 'flag');
     given.set(name, parseSetting(setting, raw, setting.flag === undefined ? 'option' : `--${setting.flag.name}`));
+  }
+  for (const [name, raw] of Object.entries(sources.options ?? {})) {
+    given.set(name, parseSetting(requireSetting(name, 'settings'), raw, 'settings'));
   }
   warnOfUnknownVariables(sources);
   const values = new Map(settings.map(({ name, default: value }) => [name, given.get(name) ?? value]));

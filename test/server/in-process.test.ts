@@ -5,7 +5,7 @@ import { connect as connectSocket } from 'node:net';
 import { test } from 'node:test';
 import { connect } from 'amqplib';
 import { Kafka, logLevel } from 'kafkajs';
-import { startBroker } from '../../src/server/broker-process.ts';
+import { type StartBrokerOptions, startBroker } from '../../src/server/broker-process.ts';
 import { temporaryDirectory } from './serve-process.ts';
 
 const amqpUrl = (address: string): string => `amqp://guest:guest@${address}`;
@@ -97,6 +97,46 @@ test('options that contradict or do not exist are refused', async () => {
     startBroker({ settings: { 'kafka.group.min.session.timeout.ms': 2_000_000 } }),
     /must not be above/,
   );
+});
+
+test('an option that would be passed over in silence is refused, and says what is meant', async () => {
+  const refused: readonly (readonly [options: unknown, message: RegExp])[] = [
+    [{ dir: '/nowhere' }, /unknown option 'dir'; there are data, memory, kafka/],
+    [{ datta: '/nowhere' }, /unknown option 'datta'; did you mean 'data'\?/],
+    [{ durability: 'os' }, /unknown option 'durability'; it is a setting: settings: \{ 'durability': "os" \}/],
+    [{ kafka: { hostt: '0.0.0.0' } }, /kafka: there is no 'hostt'; did you mean 'host'\?/],
+    [{ amqp: { advertised: 'broker:1' } }, /amqp: there is no 'advertised'; there are host, port/],
+    [{ kafka: 9092 }, /kafka must be false, an object such as .*, not 9092/],
+    [{ kafka: null }, /kafka must be false, an object such as .*, not null/],
+    [{ amqp: [{}, true] }, /amqp must be .*, not true/],
+    [{ kafka: { port: '9092' } }, /kafka: port must be an integer between 0 and 65535, not "9092"/],
+    [{ kafka: { host: '' } }, /kafka: host must be a name or an address/],
+    [{ data: 5 }, /data must be the path of a directory, not 5/],
+    [{ data: '' }, /data must be the path of a directory, not ""/],
+    [{ memory: 'yes' }, /memory must be true or false, not "yes"/],
+    [{ memory: false }, /memory: false needs data/],
+    [{ settings: { memory: false } }, /memory: false needs data/],
+    [{ settings: null }, /settings must be an object/],
+    [{ settings: { 'listeners.kafka': '127.0.0.1:0' }, kafka: {} }, /'listeners\.kafka' is among the settings, and/],
+    [{ logger: {} }, /logger must be/],
+    [{ onFatal: 'exit' }, /onFatal must be a function/],
+    [null, /options must be an object, not null/],
+    ['./data', /options must be an object, not "\.\/data"/],
+  ];
+  for (const [options, message] of refused) {
+    const started = startBroker(options as StartBrokerOptions).then((broker) => broker.close());
+    await assert.rejects(started, { name: 'ConfigError', message }, JSON.stringify(options));
+  }
+});
+
+test('settings may say what options say, and what is undefined is not given', async () => {
+  await using directory = await temporaryDirectory();
+  await using broker = await startBroker({
+    settings: { data: directory.path, 'listeners.kafka': ['127.0.0.1:0', '127.0.0.1:0'] },
+    amqp: undefined,
+  } as unknown as StartBrokerOptions);
+  assert.equal(broker.addresses.kafka.length, 2);
+  await assert.rejects(startBroker({ data: directory.path }), /is in use by another broker/);
 });
 
 test('connections above the limit are closed at once, and places are given back', async () => {
