@@ -1,8 +1,6 @@
 /** The AMQP 0-9-1 head: takes sockets from whoever listens, and serves them. */
 import type { Socket } from 'node:net';
 import type { Broker } from '../../broker/broker.ts';
-import { AmqpError } from './amqp-errors.ts';
-import { amqpLimits } from './amqp-limits.ts';
 import type { Logger } from './amqp-logger.ts';
 import { type AmqpSettings, assertAmqpSettings } from './amqp-settings.ts';
 import { Connection } from './connection.ts';
@@ -50,18 +48,12 @@ export class AmqpServer {
     this.#connections.add(connection);
   }
 
-  /** Tells every client and resolves when all connections are gone. */
+  /** Tells every client and resolves when all connections are gone. Who closes the server cuts those that take too long. */
   async close(reason: string): Promise<void> {
-    for (const connection of this.#connections) connection.closeWith(new AmqpError(320, reason));
+    for (const connection of this.#connections) connection.shutDown(reason);
     if (this.#connections.size > 0) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(() => {
-          for (const connection of this.#connections) connection.destroy();
-        }, amqpLimits.silentCloseMs);
-        this.#onEmpty = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+        this.#onEmpty = resolve;
       });
     }
     this.#onEmpty = undefined;

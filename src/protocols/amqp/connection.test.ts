@@ -182,6 +182,7 @@ test('before tuning a frame may have 8192 octets', async () => {
   const peer = connect(server);
   peer.send(Buffer.concat([protocolHeader, Buffer.from([1, 0, 0, 0, 0, 0x20, 1])]));
   assert.equal((await peer.expect('connection.close')).replyCode, 501);
+  peer.destroy();
 });
 
 test('a channel in error ignores everything but close and close-ok, then its number is free again', async () => {
@@ -239,6 +240,20 @@ test('heartbeats are sent when idle, and a silent peer is dropped', async () => 
   assert.ok(peer.destroyed);
   assert.ok(Date.now() - spoke >= 1900, `dropped after ${Date.now() - spoke} ms`);
   assert.ok(server.lines.some(({ message }) => message === 'missed heartbeats from AMQP client'));
+});
+
+test('the server that goes down waits for a client that does not answer, as long as its owner wants', async (t) => {
+  await using server = await startTestServer();
+  const peer = await openPeer(server);
+  peer.answersClose = false;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const closed = server.head.close('going down');
+  await peer.expect('connection.close');
+  t.mock.timers.tick(60_000);
+  assert.ok(!peer.destroyed);
+  peer.destroy();
+  await closed;
+  t.mock.timers.reset();
 });
 
 test('close tells the clients why', async () => {

@@ -312,6 +312,13 @@ export class Connection implements InputOwner, OutputOwner {
     this.#closing.close(error, method);
   }
 
+  /** The server goes down, and whoever ends it knows how long clients may take. */
+  shutDown(reason: string): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return;
+    this.closeWith(new AmqpError(320, reason));
+    this.#closing.cancelDrop();
+  }
+
   #closedByClient(): void {
     this.#session?.commit();
     this.#closeChannels();
@@ -340,10 +347,5 @@ export class Connection implements InputOwner, OutputOwner {
     this.outbox.close();
     this.output.close();
     this.#onClosed(this);
-  }
-
-  /** Without a word; for a server that goes down. */
-  destroy(): void {
-    this.#socket.destroy();
   }
 }
