@@ -8,9 +8,19 @@ import { AmqpError } from './amqp-errors.ts';
 import { amqpLimits } from './amqp-limits.ts';
 import { defaultAmqpSettings } from './amqp-settings.ts';
 import { Connection } from './connection.ts';
+import type { MethodName } from './generated/methods.ts';
 import { SocketInput } from './socket-input.ts';
 import { OutputPieces } from './socket-output.ts';
-import { headerFrame, methodFrame, opening, publishFrame, rawFrame, TestPeer } from './test-peer.ts';
+import {
+  headerFrame,
+  methodFrame,
+  opening,
+  persistentFlags,
+  persistentOctet,
+  publishFrame,
+  rawFrame,
+  TestPeer,
+} from './test-peer.ts';
 import { startTestServer, type TestServer } from './test-server.ts';
 
 /** The header of a frame that is too large. */
@@ -93,6 +103,58 @@ test('close-ok is found behind what was kept while publishes were held', async (
   await peer.until(() => false);
   assert.ok(peer.writableFinished, 'ended, not dropped');
 });
+
+const publisher = async (server: TestServer): Promise<TestPeer> => {
+  const peer = new TestPeer();
+  server.head.accept(peer.socket);
+  peer.send(opening());
+  peer.method(1, { method: 'channel.open', outOfBand: '' });
+  peer.method(1, { method: 'confirm.select', nowait: false });
+  peer.method(1, { ...durableQueue, queue: 'q' });
+  await peer.expect('queue.declare-ok');
+  const header = headerFrame(1, 0, persistentFlags, persistentOctet);
+  for (let i = 0; i < 50; i++) peer.send(Buffer.concat([publishFrame(1, 'q'), header]));
+  return peer;
+};
+
+const durableQueue = {
+  method: 'queue.declare',
+  ticket: 0,
+  passive: false,
+  durable: true,
+  exclusive: false,
+  autoDelete: false,
+  nowait: false,
+  arguments: new Map(),
+} as const;
+
+const ends: Readonly<Record<string, (server: TestServer, peer: TestPeer) => unknown>> = {
+  'connection.close': ({ head }) => void head.close('bye'),
+  'channel.close': (_, peer) => peer.method(1, { ...durableQueue, queue: 'q', durable: false }),
+  'channel.close-ok': (_, peer) =>
+    peer.method(1, { method: 'channel.close', replyCode: 200, replyText: '', classId: 0, methodId: 0 }),
+  'connection.close-ok': (_, peer) =>
+    peer.method(0, { method: 'connection.close', replyCode: 200, replyText: '', classId: 0, methodId: 0 }),
+};
+
+for (const [name, end] of Object.entries(ends)) {
+  test(`what was published and stored before ${name} is confirmed before it`, async () => {
+    await using server = await startTestServer();
+    const peer = await publisher(server);
+    const isConfirmed = (): boolean => peer.methods().some(({ method }) => method === 'basic.ack');
+    assert.ok(!isConfirmed(), 'all wait for the disk');
+    end(server, peer);
+    await peer.expect(name as MethodName);
+    const last = peer.methods().findIndex(({ method }) => method === name);
+    const acks = peer
+      .methods()
+      .slice(0, last)
+      .filter((method) => method.method === 'basic.ack');
+    assert.equal(acks.at(-1)?.deliveryTag, 50);
+    assert.equal(server.broker.vhost('/')!.queue('q')!.subscription.readyCount, 50);
+    peer.destroy();
+  });
+}
 
 test('while close-ok is awaited, frames are handed over as they come, whatever was paused; after discard() none', async () => {
   const frames: number[] = [];

@@ -11,7 +11,7 @@ import type { SocketOutput } from './socket-output.ts';
 /** The publisher's side of a channel, as far as confirms go. */
 export interface ConfirmingChannel {
   readonly number: number;
-  /** Nothing may be sent on it any more. */
+  /** Its end is queued or written: nothing may be put behind that. What was queued before it leaves before it. */
   readonly silent: boolean;
   /** Every publish up to here is confirmed. */
   confirmedTag: number;
@@ -79,12 +79,14 @@ export class Outbox implements DurableWaiter {
 
   /** Confirms every publish of the channel up to `tag`, once all that was committed so far is durable. */
   confirm(channel: ConfirmingChannel, tag: number): void {
+    if (channel.silent) return;
     if (this.#mayPass()) this.#ack(channel, tag, tag > channel.confirmedTag + 1);
     else this.#push(kind.confirm, tag, channel);
   }
 
   /** Confirms without waiting for the disk. `multiple`: all up to the tag. */
   confirmNow(channel: ConfirmingChannel, tag: number, multiple: boolean): void {
+    if (channel.silent) return;
     if (this.#replies > 0) this.#push(kind.confirm, multiple ? tag : -tag, channel);
     else this.#ack(channel, tag, multiple);
   }
@@ -152,7 +154,6 @@ export class Outbox implements DurableWaiter {
   }
 
   #ack(channel: ConfirmingChannel, tag: number, multiple: boolean): void {
-    if (channel.silent) return;
     if (multiple || tag === channel.confirmedTag + 1) channel.confirmedTag = tag;
     const at = this.#output.reserve(ackFrameBytes);
     const view = this.#output.view;
