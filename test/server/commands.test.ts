@@ -126,6 +126,37 @@ test('errors are one line and a code', async () => {
   assert.match(elsewhere.stderr, /no broker runs on the data directory \/nowhere/);
 });
 
+test('options that do not fit what is named are refused, and leave nothing behind', async () => {
+  await output(['queue', 'create', 'jobs']);
+  await output(['topic', 'create', 'log', '-p', '2']);
+  await output(['produce', 'log', '-p', '1'], { input: 'one\n' });
+  const mistakes: [args: string[], message: RegExp][] = [
+    [['produce', 'jobs', '-p', '5'], /'jobs' is a queue: it has no partitions/],
+    [['produce', 'unmade', '-p', '3'], /topic 'unmade' has the partitions 0 to 0/],
+    [['produce', 'log', '-p', '-1'], /topic 'log' has the partitions 0 to 1/],
+    [
+      ['group', 'create', 'readers', '--topic', 'log', '--start', 'sideways'],
+      /starts at first or next, not 'sideways'/,
+    ],
+    [['consume', 'log', '--peek', '-e'], /'log' is a topic: only from queues is anything taken/],
+    [['consume', 'log', '-o', '9999'], /offset 9999 is out of range: 'log' ends at 1/],
+    [['consume', 'log', '-p', '0', '-o', '1', '-e'], /offset 1 is out of range: 'log' ends at 0/],
+    [['consume', 'jobs', '--peek', '-o', '7', '-e'], /offset 7 is out of range: 'jobs' ends at 0/],
+  ];
+  for (const [args, message] of mistakes) {
+    const { code, stdout, stderr } = await command([...args, '--json'], { input: 'lost\n' });
+    assert.equal(code, 1, args.join(' '));
+    assert.equal(stdout, '');
+    assert.match(stderr, message);
+  }
+  assert.equal(await output(['consume', 'jobs', '-e']), '');
+  assert.equal(await output(['consume', 'log', '-e', '-o', '1']), '', 'the end of a partition is in range');
+  assert.equal((await command(['topic', 'describe', 'unmade'])).code, 1);
+  assert.equal((await command(['group', 'describe', 'readers'])).code, 1);
+  await output(['topic', 'delete', 'log']);
+  await output(['queue', 'delete', 'jobs']);
+});
+
 test('mistakes on the command line are refused with the nearest name and code 2', async () => {
   const mistakes: [args: string[], message: RegExp][] = [
     [['topic', 'lst'], /unknown command 'lst'\n\(Did you mean list\?\)/],

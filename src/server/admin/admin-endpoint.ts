@@ -220,6 +220,9 @@ export class AdminEndpoint {
     if (queue === undefined) {
       const topic = vhost.topic(request.name);
       if (topic === undefined) throw new BrokerError('not-found', `there is no topic or queue '${request.name}'`);
+      if (request.peek === true) {
+        throw new BrokerError('invalid-argument', `'${request.name}' is a topic: only from queues is anything taken`);
+      }
       return new TopicConsumeSession({ topic, ...read });
     }
     vhost.requireAccess(queue, undefined);

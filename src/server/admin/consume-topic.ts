@@ -28,6 +28,13 @@ const startOffset = (log: Log, offset: ConsumeRequest['offset']): number => {
   return offset < 0 ? Math.max(log.startOffset, log.durableEnd + offset) : offset;
 };
 
+/** An offset that lies behind the end of every partition is a mistake: it would be waited for, and nothing said. */
+const requireInRange = (name: string, logs: readonly Log[], offset: ConsumeRequest['offset']): void => {
+  const end = Math.max(...logs.map(({ durableEnd }) => durableEnd));
+  if (typeof offset !== 'number' || offset <= end) return;
+  throw new BrokerError('invalid-argument', `offset ${offset} is out of range: '${name}' ends at ${end}`);
+};
+
 export class TopicConsumeSession {
   readonly #options: TopicReading;
   readonly #readings: PartitionReading[];
@@ -47,6 +54,8 @@ export class TopicConsumeSession {
         `'${topic.name}' has the partitions 0 to ${topic.partitions.length - 1}`,
       );
     }
+    const chosen = topic.partitions.filter((_, index) => partition === undefined || partition === index);
+    requireInRange(topic.name, chosen, request.offset);
     this.#left = request.count ?? Number.POSITIVE_INFINITY;
     this.#readings = topic.partitions.flatMap((log, index) => {
       if (partition !== undefined && partition !== index) return [];

@@ -52,6 +52,9 @@ export const describeGroup = (broker: Broker, name: string): GroupDescription =>
 /** A group without members that has committed the beginning or the end of a topic. @throws BrokerError */
 export const createGroup = (broker: Broker, request: Extract<AdminRequest, { op: 'group-create' }>): void => {
   const { name, topic: topicName, start } = request;
+  if (start !== undefined && start !== 'first' && start !== 'next') {
+    throw new BrokerError('invalid-argument', `a group starts at first or next, not '${start}'`);
+  }
   if (name === '') throw new BrokerError('invalid-name', 'a group needs a name');
   if (broker.groupStore.group(name) !== undefined) {
     throw new BrokerError('already-exists', `group '${name}' exists already`);

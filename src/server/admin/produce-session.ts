@@ -117,6 +117,8 @@ const destination = (
   const vhost = defaultVhost(broker);
   const queue = vhost.queue(name);
   if (queue !== undefined) {
+    if (partition !== undefined)
+      throw new BrokerError('invalid-argument', `'${name}' is a queue: it has no partitions`);
     vhost.requireAccess(queue, undefined);
     const { log } = queue;
     if (log !== undefined) return () => log;
@@ -125,16 +127,23 @@ const destination = (
       `queue '${name}' is a subscription on topic '${queue.topic.name}': produce to the topic`,
     );
   }
-  const topic = vhost.topic(name) ?? autoCreate(broker, config, name);
+  const topic = vhost.topic(name) ?? autoCreate(broker, config, name, partition);
   if (partition === undefined) return (key) => topic.partitionFor(key ?? undefined, '');
-  const chosen = topic.partitions[partition];
-  if (chosen === undefined) {
-    throw new BrokerError('invalid-argument', `topic '${name}' has the partitions 0 to ${topic.partitions.length - 1}`);
-  }
+  requirePartition(name, partition, topic.partitions.length);
+  const chosen = topic.partitions[partition]!;
   return () => chosen;
 };
 
-const autoCreate = (broker: Broker, config: Config, name: string): Topic => {
-  if (config.boolean('kafka.auto.create.topics.enable')) return createTopic(broker, config, { name });
-  throw new BrokerError('not-found', `there is no topic or queue '${name}'`);
+const requirePartition = (name: string, partition: number, count: number): void => {
+  if (partition >= 0 && partition < count) return;
+  throw new BrokerError('invalid-argument', `topic '${name}' has the partitions 0 to ${count - 1}`);
+};
+
+const autoCreate = (broker: Broker, config: Config, name: string, partition: number | undefined): Topic => {
+  if (!config.boolean('kafka.auto.create.topics.enable')) {
+    throw new BrokerError('not-found', `there is no topic or queue '${name}'`);
+  }
+  // Before there is a topic, which a mistake must not leave behind.
+  requirePartition(name, partition ?? 0, config.integer('kafka.num.partitions'));
+  return createTopic(broker, config, { name });
 };
