@@ -102,6 +102,18 @@ test('wrong types are refused with what is expected', () => {
   assert.throws(() => resolveConfig({ file: join(directory, 'missing.conf') }), refused(/missing\.conf.*ENOENT/));
 });
 
+test('where nothing is alike, the nearest of the same prefix is named, or where all are listed', () => {
+  const known = ['kafka.log.dirs', 'kafka.log.cleanup.policy', 'kafka.compression.type', 'amqp.disk_free_limit'];
+  for (const name of [...known, 'amqp.vm_memory_high_watermark']) {
+    const prefix = name.split('.')[0]!;
+    const named = new RegExp(
+      `the nearest is '${prefix}\\.[^']+', 'rosettamq settings' lists all|did you mean '${prefix}\\.`,
+    );
+    assert.throws(() => resolveConfig({ assignments: [`${name}=1`] }), refused(named));
+  }
+  assert.throws(() => resolveConfig({ assignments: ['zzz=1'] }), refused(/'zzz'; 'rosettamq settings' lists all/));
+});
+
 test('bytes take units, and the largest 64-bit number means no bound', () => {
   assert.equal(
     resolveConfig({ assignments: ['storage.wal.bytes.max=4GiB'] }).integer('storage.wal.bytes.max'),

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { settingByName, settingNames, settings } from './config-schema.ts';
-import { nearestName } from './nearest-name.ts';
+import { nearestInFamily, nearestName } from './nearest-name.ts';
 import { ConfigError, environmentName, parseSetting, type Setting, type SettingValue } from './setting.ts';
 
 export { ConfigError } from './setting.ts';
@@ -110,8 +110,14 @@ const requireSetting = (name: string, source: string): Setting => {
   const setting = settingByName(name);
   if (setting !== undefined) return setting;
   const nearest = nearestName(name, settingNames);
-  const hint = nearest === undefined ? 'rosettamq settings lists all' : `did you mean '${nearest}'?`;
+  const hint = nearest === undefined ? hintFromFamily(name) : `did you mean '${nearest}'?`;
   throw new ConfigError(`${source}: unknown setting '${name}'; ${hint}`);
+};
+
+const hintFromFamily = (name: string): string => {
+  const nearest = nearestInFamily(name, settingNames);
+  const list = "'rosettamq settings' lists all";
+  return nearest === undefined ? list : `the nearest is '${nearest}', ${list}`;
 };
 
 const splitAssignment = (assignment: string): { name: string; value: string } => {

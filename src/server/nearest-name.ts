@@ -39,3 +39,15 @@ export const nearestName = (name: string, valid: readonly string[]): string | un
   }
   return nearest;
 };
+
+const family = (name: string): string => words(name)[0]!;
+
+/** Undefined when no name begins with the same word, else the one that shares most words and is most alike. */
+export const nearestInFamily = (name: string, valid: readonly string[]): string | undefined => {
+  const given = words(name);
+  const distance = (candidate: string): number => {
+    const sharedWords = words(candidate).filter((word) => given.includes(word)).length;
+    return editDistance(name.toLowerCase(), candidate.toLowerCase()) - 1000 * sharedWords;
+  };
+  return valid.filter((candidate) => family(candidate) === given[0]).toSorted((a, b) => distance(a) - distance(b))[0];
+};
