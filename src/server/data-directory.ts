@@ -2,8 +2,8 @@
  * The data directory: DIR/rosettamq.json says what it is and what can never change, DIR/shard-N holds the logs,
  * DIR/broker.N.sock is the lock.
  */
-import { mkdir, open, readdir, readFile, realpath, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, readdir, readFile, realpath, rename, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { BrokerError } from '../core/errors.ts';
 import { ConfigError } from './setting.ts';
 
@@ -19,10 +19,34 @@ export interface Description {
 /** Creates it if missing and returns its real path. */
 export const createDataDirectory = async (path: string): Promise<string> => {
   try {
-    await mkdir(path, { recursive: true });
+    await makeDirectory(resolve(path));
     return await realpath(path);
   } catch (error) {
     throw new ConfigError(`data directory ${path}: ${(error as Error).message}`);
+  }
+};
+
+/**
+ * Makes it, a path from the root on, and what is missing above it. `recursive` of mkdir is not used: it never ends in a
+ * directory such as /proc, where nothing can be made because "there is no such file or directory".
+ */
+export const makeDirectory = async (path: string, isParentThere = false): Promise<void> => {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && (await isDirectory(path))) return;
+    if (code !== 'ENOENT' || isParentThere) throw error;
+    await makeDirectory(dirname(path));
+    await makeDirectory(path, true);
+  }
+};
+
+const isDirectory = async (path: string): Promise<boolean> => {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
   }
 };
 

@@ -1,6 +1,6 @@
 /** `rosettamq serve`: a broker in the foreground until a signal ends it. */
 import { startBrokerProcess } from './broker-process.ts';
-import { resolveConfig } from './config.ts';
+import { ConfigError, resolveConfig } from './config.ts';
 import { createLogger } from './logger.ts';
 import { commandName, readyText } from './ready-output.ts';
 import { progressPrinter } from './start-progress.ts';
@@ -16,6 +16,9 @@ export const serve = async ({ flags, assignments, file }: ServeOptions): Promise
   const warnings: string[] = [];
   const warn = (message: string): void => void warnings.push(message);
   const config = resolveConfig({ flags, assignments, file, environment: process.env, warn });
+  if (config.boolean('memory') && config.list('listeners.kafka').length + config.list('listeners.amqp').length === 0) {
+    throw new ConfigError('a broker in memory without listeners cannot be reached: it needs --kafka or --amqp');
+  }
   const logger = createLogger(config.text('log.level'));
   for (const warning of warnings) logger.warn(warning);
 

@@ -1,7 +1,9 @@
 // `rosettamq serve` as a process: its ready lines, its signals, its lock.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect } from 'amqplib';
 import { settings } from '../../src/server/config-schema.ts';
@@ -113,16 +115,32 @@ test('mistakes are explained in one line', async () => {
       /unknown setting 'kafka\.num\.partition'; did you mean 'kafka\.num\.partitions'\?/,
     ],
     [['--durability', 'never'], /--durability: durability must be one of sync, os/],
+    [['--set', 'kafka.log.dirs=/x'], /the nearest is 'kafka\.log\.[a-z.]+', 'rosettamq settings' lists all/],
+    [['--kafka=', '--amqp='], /a broker in memory without listeners cannot be reached/],
     [['--kafka', 'nonsense'], /listeners\.kafka: expected HOST:PORT/],
     [['--kafkaa', '127.0.0.1:0'], /unknown option '--kafkaa'.*\n.*Did you mean --kafka\?/],
   ];
   for (const [args, message] of mistakes) {
     const { code, stdout, stderr } = await run(['serve', '--memory', ...args]);
-    assert.notEqual(code, 0);
+    assert.equal(code, 2);
     assert.equal(stdout, '');
     assert.match(stderr, message);
     assert.doesNotMatch(stderr, /\n {4}at /, 'no stack trace');
   }
+});
+
+test('a data directory that cannot be made is refused, also where the system says that its parent is missing', async () => {
+  await using directory = await temporaryDirectory();
+  await writeFile(join(directory.path, 'file'), '');
+  const impossible = [join(directory.path, 'file'), join(directory.path, 'file', 'data')];
+  if (process.platform === 'linux') impossible.push('/proc/data', '/proc/data/below');
+  for (const path of impossible) {
+    const { code, stderr } = await run(['serve', '--data', path, ...freePorts]);
+    assert.equal(code, 2, path);
+    assert.match(stderr, /^rosettamq: data directory .*: E[A-Z]+: .*\n$/);
+  }
+  await using broker = await ServeProcess.start(['--data', join(directory.path, 'a', 'b'), ...freePorts]);
+  assert.equal(await broker.end(), 0);
 });
 
 test('--help names every setting and every flag; `settings` explains them', async () => {

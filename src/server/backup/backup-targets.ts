@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
+import { makeDirectory } from '../data-directory.ts';
 import { ConfigError } from '../setting.ts';
 import { type Pieces, writeFully } from './pieces.ts';
 import { tarEnd, tarHeader, tarPadding } from './tar.ts';
@@ -52,7 +53,11 @@ export class DirectoryTarget implements BackupTarget {
       if (!isMissing(error)) throw new ConfigError(`${path}: ${(error as Error).message}`);
     }
     if (names !== undefined && names.length > 0) throw new ConfigError(`${path} is not empty`);
-    await mkdir(path, { recursive: true });
+    try {
+      await makeDirectory(resolve(path));
+    } catch (error) {
+      throw new ConfigError(`${path}: ${(error as Error).message}`);
+    }
     return new DirectoryTarget(path, names !== undefined);
   }
 
