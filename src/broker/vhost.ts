@@ -306,6 +306,8 @@ export class VirtualHost {
       );
     const whyNot = replayRetention === undefined ? undefined : whyNotMilliseconds(replayRetention);
     if (whyNot !== undefined) throw invalid(replayRetentionArgument, whyNot);
+    if (topicName === undefined && args.has('x-stream-offset'))
+      throw invalid('x-stream-offset', '"only a subscription has a start: x-topic is missing"');
     if (topicName === undefined) return this.#catalog.newLogAddresses(1, () => this.#shardIndex, !isKept)[0]!;
     if (replayRetention !== undefined)
       throw invalid(replayRetentionArgument, '"a subscription on a topic replays what the topic keeps"');

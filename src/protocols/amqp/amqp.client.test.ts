@@ -296,6 +296,28 @@ test('errors carry RabbitMQ codes and texts and close the channel only', async (
     channel.bindQueue('q', '', 'k'),
   );
   await failsWith(connection, "unknown exchange type 'odd'", (channel) => channel.assertExchange('y', 'odd'));
+  const received = (): void => {};
+  for (const [priority, type] of [
+    ['1', 'longstr'],
+    [true, 'bool'],
+    [1.5, 'double'],
+  ] as const) {
+    await failsWith(
+      connection,
+      `invalid arg 'x-priority' for queue 'q' in vhost '/': "expected integer, got ${type}"`,
+      (channel) => channel.consume('q', received, { arguments: { 'x-priority': priority } }),
+    );
+  }
+  await failsWith(
+    connection,
+    "invalid arg 'x-consumer-timeout' for a consumer of queue 'q' in vhost '/': not supported by this broker",
+    (channel) => channel.consume('q', received, { arguments: { 'x-consumer-timeout': 60_000 } }),
+  );
+  await failsWith(
+    connection,
+    "invalid arg 'x-stream-offset' for queue 's' in vhost '/': \"only a subscription has a start: x-topic is missing\"",
+    (channel) => channel.assertQueue('s', { arguments: { 'x-stream-offset': 'banana' } }),
+  );
   await failsWith(
     connection,
     'PRECONDITION_FAILED - unknown delivery tag 7',

@@ -1,5 +1,6 @@
 /** Class basic, but for publish (publish-session.ts) and deliver (stored-content.ts). */
 import { randomBytes } from 'node:crypto';
+import { fieldTypeName } from '../../broker/field-type-name.ts';
 import type { Delivery } from '../../broker/queues/delivery.ts';
 import type { Queue } from '../../broker/queues/queue.ts';
 import { BrokerError } from '../../core/errors.ts';
@@ -70,8 +71,13 @@ export const handleBasicMethod = (channel: Channel, method: BasicMethod): void =
 };
 
 const directReplyTo = 'amq.rabbitmq.reply-to';
-/** Arguments of basic.consume that would change what is delivered. */
-const unsupportedConsumeArguments = ['x-stream-offset', 'x-stream-filter', 'x-stream-match-unfiltered'] as const;
+/** Arguments of basic.consume that would change what is delivered, or when it comes back. */
+const unsupportedConsumeArguments = [
+  'x-stream-offset',
+  'x-stream-filter',
+  'x-stream-match-unfiltered',
+  'x-consumer-timeout',
+] as const;
 
 const consume = (channel: Channel, method: Consume): void => {
   const { connection } = channel;
@@ -93,7 +99,8 @@ const consume = (channel: Channel, method: Consume): void => {
   }
   const priority = method.arguments.get('x-priority') ?? 0;
   if (typeof priority !== 'number' || !Number.isInteger(priority)) {
-    throw new AmqpError(406, `invalid arg 'x-priority' for ${what}: "expected integer"`);
+    const reason = `expected integer, got ${fieldTypeName(priority)}`;
+    throw new AmqpError(406, `invalid arg 'x-priority' for ${what}: "${reason}"`);
   }
   const tag = method.consumerTag === '' ? `amq.ctag-${randomBytes(16).toString('base64url')}` : method.consumerTag;
   const { noAck, exclusive } = method;
