@@ -11,6 +11,8 @@ import type { LogStore } from './log-store.ts';
 
 /** Fields of an index entry. */
 const entryFields = 5;
+/** What an entry takes in memory; as much again where the list has room to grow. */
+export const indexEntryBytes = entryFields * Float64Array.BYTES_PER_ELEMENT;
 const firstOffsetField = 0;
 /** Position times two, plus one for a batch. */
 const placeField = 1;

@@ -75,6 +75,7 @@ test('doctor examines the directory of a running broker and leaves nothing in it
   );
   const text = await run(['doctor', '--data', directory.path]);
   assert.match(text.stdout, /^(ok|warn) +synced writes of 64 KiB +median [\d.]+ ms/m);
+  assert.match(text.stdout, /^(ok|warn) +memory +[\d.]+ [MG]iB (for this container|in this machine); arena/m);
   assert.match(text.stdout, /^ok +node +\d+\.\d+\.\d+$/m);
 });
 

@@ -1,7 +1,7 @@
 // What numbers of a machine are called ok, a warning or a failure.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkDiskTimes, checkDurability, checkNode, checkOpenFiles, checkSpace } from './checks.ts';
+import { checkDiskTimes, checkDurability, checkMemory, checkNode, checkOpenFiles, checkSpace } from './checks.ts';
 import { summarize } from './disk-probe.ts';
 import { fileSystemOf } from './file-systems.ts';
 
@@ -71,4 +71,17 @@ test('space, open files, node, durability, file systems', () => {
       ['nfs', true],
     ],
   );
+});
+
+test('memory: the smaller of machine and container, against what the shards may take', () => {
+  const memory = (machineGib: number, constrainedGib: number, shards: number): string => {
+    const check = checkMemory({ machineBytes: machineGib * gib, constrainedBytes: constrainedGib * gib, shards });
+    return `${check.status} ${check.text.split(';')[0]}`;
+  };
+  assert.equal(memory(8, 2 ** 34, 1), 'ok 8.0 GiB in this machine');
+  assert.equal(memory(8, 0.4, 1), 'warn 409.6 MiB for this container');
+  assert.equal(memory(8, 0.1, 1), 'fail 102.4 MiB for this container');
+  assert.equal(memory(1, 2 ** 34, 8), 'warn 1.0 GiB in this machine');
+  const { values } = checkMemory({ machineBytes: gib, constrainedBytes: gib, shards: 1 });
+  assert.equal(values!.isConstrained, false);
 });

@@ -1,5 +1,6 @@
 /** What a check of the doctor says, and the checks that need no more than numbers. */
 import { limits } from '../../core/limits.ts';
+import { indexEntryBytes } from '../../log/log-index.ts';
 import { segmentHandlesMax } from '../../shard/local/wal-limits.ts';
 import { nodeVersionMin } from '../version.ts';
 import type { DiskTimes, WriteTimes } from './disk-probe.ts';
@@ -102,6 +103,36 @@ export const checkOpenFiles = ({ limit, connectionsMax, shards, walBytesMax }: F
   if (limit < files)
     return { name, status: 'fail', text: `the limit is ${limit}; the files alone may want ${files}`, values };
   return { name, status: limit < wanted ? 'warn' : 'ok', text: `the limit is ${limit}; ${need}`, values };
+};
+
+export interface MemoryNumbers {
+  readonly machineBytes: number;
+  /** Of the container or the like; larger than the machine's where there is none. */
+  readonly constrainedBytes: number;
+  readonly shards: number;
+}
+
+/** Node.js, the program and what it allocates before anybody connects. */
+const programBytes = 128 * mib;
+
+/** The bounds of what the configuration may take against what there is. */
+export const checkMemory = ({ machineBytes, constrainedBytes, shards }: MemoryNumbers): Check => {
+  const { arenaBytes, readAheadBudgetBytes, readAheadBytes, prefetchesMax, walEntriesMax } = limits;
+  // The budget is one of the log's windows and one of the segments'.
+  const windowBytes = 2 * readAheadBudgetBytes + prefetchesMax * readAheadBytes;
+  const leastBytes = programBytes + shards * (arenaBytes + windowBytes);
+  const indexBytes = shards * walEntriesMax * indexEntryBytes * 2;
+  const isConstrained = constrainedBytes < machineBytes;
+  const limitBytes = isConstrained ? constrainedBytes : machineBytes;
+  const wantedBytes = leastBytes + indexBytes;
+  const status = limitBytes < leastBytes ? 'fail' : limitBytes < wantedBytes ? 'warn' : 'ok';
+  const text = [
+    `${bytesText(limitBytes)} ${isConstrained ? 'for this container' : 'in this machine'}`,
+    `arena, windows and program may take ${bytesText(leastBytes)} with shards=${shards}`,
+    `the index of the log ${bytesText(indexBytes)} more, with millions of small messages in it`,
+    'connections and the index of segments come on top',
+  ].join('; ');
+  return { name: 'memory', status, text, values: { limitBytes, leastBytes, wantedBytes, isConstrained } };
 };
 
 /** @param version as process.versions.node */

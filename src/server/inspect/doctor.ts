@@ -3,7 +3,7 @@
  * reads names and sizes, and it writes a temporary file of its own. What only Linux tells is said to be unknown elsewhere.
  */
 import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { type Description, readDescription, requireFormat } from '../data-directory.ts';
@@ -13,6 +13,7 @@ import {
   type Check,
   checkDiskTimes,
   checkDurability,
+  checkMemory,
   checkNode,
   checkOpenFiles,
   checkProcessors,
@@ -39,6 +40,11 @@ export const examine = async (config: Config): Promise<Check[]> => {
       return checkSpace({ ...numbers, freeBytes: bavail * bsize, walBytesThere: await walBytesIn(path) });
     }),
     checkOpenFiles({ ...numbers, limit: await openFilesLimit(), connectionsMax: config.integer('connections.max') }),
+    checkMemory({
+      shards,
+      machineBytes: totalmem(),
+      constrainedBytes: process.constrainedMemory() || Number.MAX_VALUE,
+    }),
     checkNode(process.versions.node),
     checkProcessors(availableParallelism()),
     checkDurability(config.text('durability'), config.boolean('memory')),
