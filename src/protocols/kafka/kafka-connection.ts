@@ -227,6 +227,7 @@ export class KafkaConnection implements ResponseQueueOwner {
       clientId: clientId ?? '',
       clientHost: this.#clientHost,
       advertised: this.#advertised,
+      isGone: () => this.#closed,
     };
     const slot = this.#queue.push(requestBytes);
     apiHandlers[support.name](reader, context, (encode) => this.#respond(slot, headerVersion, correlationId, encode));

@@ -14,8 +14,8 @@ export const kafkaLimits = {
   closeTimeoutMs: 2000,
   /** How often idle connections are looked for, at most. */
   idleCheckMsMax: 60_000,
-  /** Batches opened for one ListOffsets by time, per partition. */
-  timestampBatchesMax: 64,
+  /** Entries and records that a ListOffsets by time looks at in one turn, some more if they are in one block. */
+  timestampSliceRecords: 1024,
   /** How long a new member may wait for the end of a rebalance. Kafka: group.new.member.join.timeout. */
   newMemberJoinTimeoutMs: 300_000,
 } as const;

@@ -24,4 +24,6 @@ export interface RequestContext extends KafkaServices {
   readonly clientHost: string;
   /** Address of this node for this client. */
   readonly advertised: Advertised;
+  /** The connection is closed: nobody waits for the answer. */
+  readonly isGone: () => boolean;
 }

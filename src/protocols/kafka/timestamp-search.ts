@@ -1,8 +1,11 @@
 /**
- * Finds records by time. The index gives the newest time within each entry; the record itself is found by opening the entry.
- * Times of producers need not ascend, so every entry that may hold an answer is looked at, in order.
+ * Finds records by time, entry by entry: times need not ascend. The index has the newest time within each entry. Of a batch that is
+ * the newest of its records, so those that cannot hold the answer are passed over. Of a run of a message block it is the time of the
+ * append, while its records have the times that their publishers gave: each run has to be opened.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Broker } from '../../broker/broker.ts';
+import { BrokerError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import {
   batchAttribute,
@@ -24,76 +27,163 @@ export interface FoundRecord {
   readonly timestampMs: number;
 }
 
+export interface SearchOptions {
+  readonly log: Log;
+  readonly broker: Broker;
+  /** Nobody waits for the answer any more: undefined will do. */
+  readonly isCancelled: () => boolean;
+}
+
 /** The first record that is not older than `timestampMs`. Rejects when storage fails. */
 export const findByTimestamp = async (
-  log: Log,
   timestampMs: number,
-  broker: Broker,
+  options: SearchOptions,
 ): Promise<FoundRecord | undefined> => {
-  let from = log.startOffset;
-  for (let count = 0; count < kafkaLimits.timestampBatchesMax; count++) {
-    const entry = firstEntryNotBefore(log, from, timestampMs);
-    if (entry < 0) return undefined;
-    const entryEnd = log.entryEndOffset(entry);
-    const opened = await openAt(log, Math.max(from, log.entryFirstOffset(entry)), timestampMs, broker);
-    from = opened?.endOffset ?? entryEnd;
-    const record = opened?.records.find((each) => each.timestampMs >= timestampMs && each.offset >= log.startOffset);
-    if (record !== undefined) return record;
-  }
-  return undefined;
-};
-
-/** The record with the highest time, the first of several. */
-export const findNewest = async (log: Log, broker: Broker): Promise<FoundRecord | undefined> => {
-  let newest = -1;
-  for (let entry = 0; entry < log.entryCount && log.entryFirstOffset(entry) < log.durableEnd; entry++) {
-    if (!log.entryIsLive(entry) || log.entryEndOffset(entry) <= log.startOffset) continue;
-    if (newest < 0 || log.entryTimestamp(entry) > log.entryTimestamp(newest)) newest = entry;
-  }
-  if (newest < 0) return undefined;
-  const opened = await openAt(log, log.entryFirstOffset(newest), log.entryTimestamp(newest), broker);
-  let found: FoundRecord | undefined;
-  for (const record of opened?.records ?? []) {
-    if (found === undefined || record.timestampMs > found.timestampMs) found = record;
-  }
-  return found;
-};
-
-const firstEntryNotBefore = (log: Log, fromOffset: number, timestampMs: number): number => {
-  const first = log.findEntry(fromOffset);
-  if (first < 0) return -1;
-  for (let entry = first; entry < log.entryCount && log.entryFirstOffset(entry) < log.durableEnd; entry++) {
-    if (log.entryIsLive(entry) && log.entryTimestamp(entry) >= timestampMs) return entry;
-  }
-  return -1;
-};
-
-/**
- * Offsets and times of records of the entry that holds `offset`, from the first on that may not be older than `timestampMs`, and where
- * they end; undefined if the entry is gone or cannot be opened.
- */
-const openAt = async (
-  log: Log,
-  offset: number,
-  timestampMs: number,
-  broker: Broker,
-): Promise<{ readonly records: readonly FoundRecord[]; readonly endOffset: number } | undefined> => {
-  const reader = new LogReader(log);
-  for (let attempt = 0; attempt < kafkaLimits.fetchLoadsMax; attempt++) {
-    const entry = log.findEntry(offset);
-    if (entry < 0 || log.entryFirstOffset(entry) > offset) return undefined;
-    const from = reader.firstNotBefore(entry, offset, timestampMs);
-    if (from === log.entryEndOffset(entry)) return { records: [], endOffset: from };
-    if (from === undefined || !reader.locate(entry, from)) {
-      await reader.fill();
-      continue;
+  const { log } = options;
+  const opener = new EntryOpener(options);
+  try {
+    for (let from = log.startOffset; ; ) {
+      if (opener.isSliceOver && !(await opener.nextSlice())) return undefined;
+      const entry = opener.entryFrom(from);
+      if (entry < 0) return undefined;
+      if (!log.entryIsLive(entry) || (log.entryIsBatch(entry) && log.entryTimestamp(entry) < timestampMs)) {
+        from = log.entryEndOffset(entry);
+        continue;
+      }
+      const opened = await opener.open(Math.max(from, log.entryFirstOffset(entry)), timestampMs);
+      const record = opened?.records.find((each) => each.timestampMs >= timestampMs);
+      if (record !== undefined) return record;
+      from = opened?.endOffset ?? from;
     }
-    const { chunk, at, entryEnd, endOffset, isBatch } = reader;
-    const records = isBatch ? await batchesTimes(chunk.buffer, at, entryEnd) : runTimes(chunk.buffer, at, broker);
-    return { records, endOffset };
+  } finally {
+    opener.release();
   }
-  return undefined;
 };
+
+/** The record with the highest time, the first of several. Rejects when storage fails. */
+export const findNewest = async (options: SearchOptions): Promise<FoundRecord | undefined> => {
+  const opener = new EntryOpener(options);
+  try {
+    for (;;) {
+      const candidate = await findCandidate(options.log, opener);
+      if (candidate === undefined || !candidate.isUnopened) return candidate;
+      const opened = await opener.open(candidate.offset, candidate.timestampMs);
+      if (opened !== undefined && opened.records.length > 0) return newerOf(undefined, opened.records);
+      // It was deleted meanwhile: another record is the newest.
+    }
+  } finally {
+    opener.release();
+  }
+};
+
+/** The first offset and the newest time of an entry of batches stand for the record in it, unless that was opened. */
+type Candidate = FoundRecord & { readonly isUnopened?: boolean };
+
+const findCandidate = async (log: Log, opener: EntryOpener): Promise<Candidate | undefined> => {
+  let newest: Candidate | undefined;
+  for (let from = log.startOffset; ; ) {
+    if (opener.isSliceOver && !(await opener.nextSlice())) return undefined;
+    const entry = opener.entryFrom(from);
+    if (entry < 0) return newest;
+    const isBatch = log.entryIsBatch(entry);
+    const firstOffset = log.entryFirstOffset(entry);
+    const newestMs = log.entryTimestamp(entry);
+    if (!log.entryIsLive(entry) || (isBatch && newest !== undefined && newestMs <= newest.timestampMs)) {
+      from = log.entryEndOffset(entry);
+    } else if (isBatch && firstOffset >= log.startOffset) {
+      newest = { offset: firstOffset, timestampMs: newestMs, isUnopened: true };
+      from = log.entryEndOffset(entry);
+    } else {
+      // A run, or batches that the log's start lies within: the newest of them may be below it.
+      const opened = await opener.open(Math.max(from, firstOffset), Number.NEGATIVE_INFINITY);
+      newest = newerOf(newest, opened?.records ?? []);
+      from = opened?.endOffset ?? from;
+    }
+  }
+};
+
+const newerOf = (before: Candidate | undefined, records: readonly FoundRecord[]): Candidate | undefined => {
+  let newest = before;
+  for (const record of records) if (newest === undefined || record.timestampMs > newest.timestampMs) newest = record;
+  return newest;
+};
+
+/** Opens the entries of one log, one after the other, in slices between which the loop serves others. */
+class EntryOpener {
+  readonly #log: Log;
+  readonly #broker: Broker;
+  readonly #isCancelled: () => boolean;
+  readonly #reader: LogReader;
+  /** Entries passed over and records looked at that this slice has left. */
+  #sliceLeft: number = kafkaLimits.timestampSliceRecords;
+
+  constructor({ log, broker, isCancelled }: SearchOptions) {
+    this.#log = log;
+    this.#broker = broker;
+    this.#isCancelled = isCancelled;
+    this.#reader = new LogReader(log, true);
+  }
+
+  release(): void {
+    this.#reader.release();
+  }
+
+  get isSliceOver(): boolean {
+    return this.#sliceLeft <= 0;
+  }
+
+  /** False: the search is cancelled. */
+  async nextSlice(): Promise<boolean> {
+    this.#sliceLeft = kafkaLimits.timestampSliceRecords;
+    await nextTurn();
+    return !this.#isCancelled();
+  }
+
+  /** Index of the entry that holds `offset`, or of the next one; -1 if there is no visible one. Valid until something is awaited. */
+  entryFrom(offset: number): number {
+    this.#sliceLeft--;
+    const entry = this.#log.findEntry(offset);
+    return entry >= 0 && this.#log.entryFirstOffset(entry) < this.#log.durableEnd ? entry : -1;
+  }
+
+  /**
+   * Offsets and times of the log's records in the entry that holds `offset`: of batches from the first on that may have one not older
+   * than `timestampMs`, or of the run at `offset`; and where they end. Undefined if the entry is gone.
+   */
+  async open(
+    offset: number,
+    timestampMs: number,
+  ): Promise<{ readonly records: readonly FoundRecord[]; readonly endOffset: number } | undefined> {
+    const log = this.#log;
+    const reader = this.#reader;
+    for (let attempt = 0; attempt < kafkaLimits.fetchLoadsMax; attempt++) {
+      const entry = log.findEntry(offset);
+      if (entry < 0 || log.entryFirstOffset(entry) > offset) return undefined;
+      const isBatch = log.entryIsBatch(entry);
+      const from = isBatch ? reader.firstNotBefore(entry, offset, timestampMs) : offset;
+      if (from === log.entryEndOffset(entry)) return { records: [], endOffset: from };
+      if (from !== undefined && reader.locate(entry, from)) {
+        const { chunk, at, entryEnd, endOffset } = reader;
+        const times = isBatch
+          ? await batchesTimes(chunk.buffer, at, entryEnd)
+          : runTimes(chunk.buffer, at, this.#broker);
+        this.#sliceLeft -= times.length;
+        return { records: times.filter((record) => record.offset >= log.startOffset), endOffset };
+      }
+      await this.#fill();
+    }
+    throw new BrokerError('storage-failed', 'what was to be read moves again and again');
+  }
+
+  async #fill(): Promise<void> {
+    try {
+      await this.#reader.fill();
+    } catch (error) {
+      // Settled and given up meanwhile: the index does not lead there any more.
+      if (!(error instanceof BrokerError) || error.kind !== 'not-found') throw error;
+    }
+  }
+}
 
 const runTimes = (buffer: Buffer, run: number, broker: Broker): FoundRecord[] => {
   const firstOffset = runFirstOffset(buffer, run);

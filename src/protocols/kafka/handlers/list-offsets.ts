@@ -1,6 +1,6 @@
 /**
  * ListOffsets: the ends of a partition, and the first record not older than a time. For the latter, batches are opened until
- * the record itself is found.
+ * the record itself is found, in one partition after the other.
  */
 import { BrokerError } from '../../../core/errors.ts';
 import type { Log } from '../../../log/log.ts';
@@ -12,7 +12,7 @@ import type {
   ListOffsetsResponseInput,
 } from '../generated/list-offsets.ts';
 import { checkLeaderEpoch } from '../partition-checks.ts';
-import type { KafkaServices, RequestContext } from '../request-context.ts';
+import type { RequestContext } from '../request-context.ts';
 import { type FoundRecord, findByTimestamp, findNewest } from '../timestamp-search.ts';
 
 /** What a negative timestamp asks for. */
@@ -32,7 +32,7 @@ export const handleListOffsets = (
   context: RequestContext,
   respond: (response: ListOffsetsResponseInput) => void,
 ): void => {
-  const searches: Promise<void>[] = [];
+  const searches: (() => Promise<void>)[] = [];
   const topics = request.topics.map(({ name, partitions }) => {
     const topic = context.topics.find(name);
     const answers: ListOffsetsPartitionResponseInput[] = [];
@@ -43,16 +43,18 @@ export const handleListOffsets = (
         answers[index] = answer;
         return;
       }
-      searches.push(
-        search(log!, partition, context).then((found) => {
-          answers[index] = found;
-        }),
-      );
+      searches.push(async () => {
+        answers[index] = await search(log!, partition, context);
+      });
     });
     return { name, partitions: answers };
   });
   if (searches.length === 0) respond({ topics });
-  else void Promise.all(searches).then(() => respond({ topics }));
+  else void inTurn(searches).then(() => respond({ topics }));
+};
+
+const inTurn = async (searches: readonly (() => Promise<void>)[]): Promise<void> => {
+  for (const search of searches) await search();
 };
 
 const failure = (partitionIndex: number, errorCode: number): ListOffsetsPartitionResponseInput => ({
@@ -101,13 +103,13 @@ const answerAtOnce = (
 const search = async (
   log: Log,
   { partitionIndex, timestamp }: ListOffsetsPartition,
-  services: KafkaServices,
+  { broker, isGone }: RequestContext,
 ): Promise<ListOffsetsPartitionResponseInput> => {
   try {
+    const options = { log, broker, isCancelled: isGone };
     const record: FoundRecord | undefined =
-      timestamp === special.maxTimestamp
-        ? await findNewest(log, services.broker)
-        : await findByTimestamp(log, timestamp, services.broker);
+      timestamp === special.maxTimestamp ? await findNewest(options) : await findByTimestamp(timestamp, options);
+    if (log.deleted) return failure(partitionIndex, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
     return record === undefined
       ? found(log, partitionIndex, noOffset)
       : found(log, partitionIndex, record.offset, record.timestampMs);
@@ -115,7 +117,7 @@ const search = async (
     if (!(error instanceof BrokerError) || error.kind !== 'corrupt') {
       return failure(partitionIndex, ErrorCode.KAFKA_STORAGE_ERROR);
     }
-    services.broker.noteDamaged(log, error);
+    broker.noteDamaged(log, error);
     return failure(partitionIndex, ErrorCode.CORRUPT_MESSAGE);
   }
 };
