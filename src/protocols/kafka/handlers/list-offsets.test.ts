@@ -141,3 +141,48 @@ test('a long search lets others be served meanwhile', async () => {
   await searched;
   assert.ok(turns >= 8, `${turns} turns`);
 });
+
+test('each special time has a first version', async () => {
+  const { name } = newTopic();
+  for (const [timestamp, from] of [
+    [-1, 1],
+    [-2, 1],
+    [-3, 7],
+    [-4, 8],
+    [-5, 9],
+    [-6, 11],
+    [-7, 12],
+  ] as const) {
+    for (let version = 1; version <= 11; version++) {
+      const [answer] = await list(version, [{ name, asked: [[0, timestamp]] }]);
+      const expected = version < from ? ErrorCode.UNSUPPORTED_VERSION : ErrorCode.NONE;
+      assert.equal(answer!.errorCode, expected, `${timestamp} in version ${version}`);
+    }
+  }
+});
+
+test('nothing waits to be moved to another tier', async () => {
+  const topic = newTopic();
+  await produce(topic, [1000]);
+  assert.deepEqual(await find(topic, -6), [-1, -1]);
+});
+
+test('a partition that is asked for twice is refused, others are answered', async () => {
+  const { name } = newTopic();
+  const other = newTopic().name;
+  const answers = await list(7, [
+    { name, asked: [[0, -1]] },
+    {
+      name: other,
+      asked: [
+        [0, -1],
+        [1, -1],
+      ],
+    },
+    { name, asked: [[0, -2]] },
+  ]);
+  assert.deepEqual(
+    answers.map(({ errorCode }) => errorCode),
+    [ErrorCode.INVALID_REQUEST, ErrorCode.NONE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.INVALID_REQUEST],
+  );
+});

@@ -25,6 +25,16 @@ const special = {
   earliestPendingUpload: -6,
 } as const;
 
+/** First version that may ask for it. */
+const specialFrom: ReadonlyMap<number, number> = new Map([
+  [special.latest, 1],
+  [special.earliest, 1],
+  [special.maxTimestamp, 7],
+  [special.earliestLocal, 8],
+  [special.latestTiered, 9],
+  [special.earliestPendingUpload, 11],
+]);
+
 const noOffset = -1;
 
 export const handleListOffsets = (
@@ -33,12 +43,15 @@ export const handleListOffsets = (
   respond: (response: ListOffsetsResponseInput) => void,
 ): void => {
   const searches: (() => Promise<void>)[] = [];
+  const repeated = repeatedPartitions(request);
   const topics = request.topics.map(({ name, partitions }) => {
     const topic = context.topics.find(name);
     const answers: ListOffsetsPartitionResponseInput[] = [];
     partitions.forEach((partition, index) => {
       const log = topic?.partitions[partition.partitionIndex];
-      const answer = answerAtOnce(log, partition);
+      const answer = repeated.get(name)?.has(partition.partitionIndex)
+        ? failure(partition.partitionIndex, ErrorCode.INVALID_REQUEST)
+        : answerAtOnce(log, partition, context.version);
       if (answer !== undefined) {
         answers[index] = answer;
         return;
@@ -55,6 +68,21 @@ export const handleListOffsets = (
 
 const inTurn = async (searches: readonly (() => Promise<void>)[]): Promise<void> => {
   for (const search of searches) await search();
+};
+
+/** By topic, what is asked for more than once. */
+const repeatedPartitions = ({ topics }: ListOffsetsRequest): Map<string, Set<number>> => {
+  const asked = new Map<string, Set<number>>();
+  const repeated = new Map<string, Set<number>>();
+  for (const { name, partitions } of topics) {
+    for (const { partitionIndex } of partitions) {
+      const target = asked.get(name)?.has(partitionIndex) ? repeated : asked;
+      const indexes = target.get(name);
+      if (indexes === undefined) target.set(name, new Set([partitionIndex]));
+      else indexes.add(partitionIndex);
+    }
+  }
+  return repeated;
 };
 
 const failure = (partitionIndex: number, errorCode: number): ListOffsetsPartitionResponseInput => ({
@@ -79,7 +107,11 @@ const found = (
 const answerAtOnce = (
   log: Log | undefined,
   { partitionIndex, currentLeaderEpoch, timestamp }: ListOffsetsPartition,
+  version: number,
 ): ListOffsetsPartitionResponseInput | undefined => {
+  if (timestamp < 0 && version < (specialFrom.get(timestamp) ?? Number.POSITIVE_INFINITY)) {
+    return failure(partitionIndex, ErrorCode.UNSUPPORTED_VERSION);
+  }
   if (log === undefined) return failure(partitionIndex, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
   const epochError = checkLeaderEpoch(log, currentLeaderEpoch);
   if (epochError !== ErrorCode.NONE) return failure(partitionIndex, epochError);
@@ -93,10 +125,8 @@ const answerAtOnce = (
     case special.latestTiered:
     case special.earliestPendingUpload:
       return found(log, partitionIndex, noOffset);
-    case special.maxTimestamp:
-      return undefined;
     default:
-      return timestamp < 0 ? failure(partitionIndex, ErrorCode.UNSUPPORTED_VERSION) : undefined;
+      return undefined;
   }
 };
 
