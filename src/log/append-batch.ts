@@ -86,6 +86,12 @@ const checkSequence = (log: Log, buffer: Buffer, batch: number, options: AppendO
   if (producerId < 0) return undefined;
   const epoch = batchProducerEpoch(buffer, batch);
   const sequence = batchBaseSequence(buffer, batch);
+  if (sequence < 0) {
+    return {
+      kind: 'invalid',
+      reason: `Invalid sequence number ${sequence} in record batch with producerId ${producerId}`,
+    };
+  }
   const count = batchRecordCount(buffer, batch);
   const verdict = log.producers.check(producerId, epoch, sequence, count, options.producersExpiredBeforeMs);
   switch (verdict.kind) {

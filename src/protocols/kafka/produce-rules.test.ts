@@ -52,6 +52,11 @@ test('what is wrong with a batch has its own code', async () => {
     ['old format', oldMagic, ErrorCode.INVALID_RECORD],
     ['count', miscounted, ErrorCode.INVALID_RECORD],
     ['control', makeBatch({ values: ['a'], attributes: 0x20 }), ErrorCode.INVALID_RECORD],
+    [
+      'producer id without a sequence',
+      makeBatch({ values: ['a'], producerId: 900, producerEpoch: 0, baseSequence: -1 }),
+      ErrorCode.INVALID_RECORD,
+    ],
     ['large', makeBatch({ values: ['x'.repeat(2000)] }), ErrorCode.MESSAGE_TOO_LARGE],
     [
       'zstd in an old version',
@@ -87,6 +92,21 @@ test('repeated batches of an idempotent producer get their first offset, gaps an
   assert.equal((await produce(name, batch(6))).errorCode, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER);
   assert.equal((await produce(name, batch(0, 1))).baseOffset, 4);
   assert.equal((await produce(name, batch(4, 0))).errorCode, ErrorCode.INVALID_PRODUCER_EPOCH);
+});
+
+test('sequence numbers begin again at 0 behind the largest', async () => {
+  const name = topic('wrap');
+  const answer = async (baseSequence: number, count: number): Promise<[number, number]> => {
+    const values = new Array<string>(count).fill('a');
+    const records = makeBatch({ values, producerId: 901, producerEpoch: 0, baseSequence });
+    const { errorCode, baseOffset } = await produce(name, records);
+    return [errorCode, baseOffset];
+  };
+  assert.deepEqual(await answer(2_147_483_645, 2), [ErrorCode.NONE, 0]);
+  assert.deepEqual(await answer(2_147_483_647, 3), [ErrorCode.NONE, 2]);
+  assert.deepEqual(await answer(2_147_483_647, 3), [ErrorCode.NONE, 2]);
+  assert.deepEqual(await answer(3, 1), [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, -1]);
+  assert.deepEqual(await answer(2, 1), [ErrorCode.NONE, 5]);
 });
 
 test('every idempotent producer gets an id of its own, whatever id it asks with', async () => {
