@@ -81,6 +81,17 @@ test('what is wrong with a batch has its own code', async () => {
   assert.deepEqual([errorCode, baseOffset, logStartOffset, logAppendTimeMs], [0, 0, 0, -1]);
 });
 
+test('a batch of format 2 is accepted in every version, another format in none', async () => {
+  const name = topic('versions');
+  const good = makeBatch({ values: ['x'.repeat(100)] });
+  const oldMagic = Buffer.from(good);
+  oldMagic[16] = 1;
+  for (let version = 0; version <= 12; version++) {
+    assert.equal((await produce(name, good, { version })).baseOffset, version);
+    assert.equal((await produce(name, oldMagic, { version })).errorCode, ErrorCode.INVALID_RECORD);
+  }
+});
+
 test('repeated batches of an idempotent producer get their first offset, gaps and old epochs are refused', async () => {
   const name = topic('idempotent');
   const { producerId } = await client.call('InitProducerId', 4, { transactionalId: null, transactionTimeoutMs: 0 });
