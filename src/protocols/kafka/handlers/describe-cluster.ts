@@ -1,4 +1,5 @@
 /** DescribeCluster: this one node. */
+import { clusterOperations, operationsNotAsked } from '../authorized-operations.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type { DescribeClusterRequest, DescribeClusterResponseInput } from '../generated/describe-cluster.ts';
 import type { RequestContext } from '../request-context.ts';
@@ -6,7 +7,7 @@ import type { RequestContext } from '../request-context.ts';
 const brokersEndpoint = 1;
 
 export const handleDescribeCluster = (
-  { endpointType }: DescribeClusterRequest,
+  { endpointType, includeClusterAuthorizedOperations }: DescribeClusterRequest,
   { broker, settings, advertised }: RequestContext,
 ): DescribeClusterResponseInput => {
   if (endpointType !== brokersEndpoint) {
@@ -25,5 +26,6 @@ export const handleDescribeCluster = (
     clusterId: broker.clusterId,
     controllerId: nodeId,
     brokers: [{ brokerId: nodeId, host: advertised.host, port: advertised.port, isFenced: false }],
+    clusterAuthorizedOperations: includeClusterAuthorizedOperations ? clusterOperations : operationsNotAsked,
   };
 };

@@ -1,11 +1,8 @@
 /** DescribeGroups: state and members. What members told each other is handed out as it is. */
+import { groupOperations, operationsNotAsked } from '../authorized-operations.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type { DescribeGroupsRequest, DescribeGroupsResponseInput } from '../generated/describe-groups.ts';
 import type { RequestContext } from '../request-context.ts';
-
-/** Bits of Kafka's AclOperation that apply to groups: read, delete, describe, describe and alter configs. */
-const allOperations = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
-const notAsked = -2_147_483_648;
 
 export const handleDescribeGroups = (
   request: DescribeGroupsRequest,
@@ -13,7 +10,7 @@ export const handleDescribeGroups = (
 ): DescribeGroupsResponseInput => ({
   groups: request.groups.map((groupId) => {
     const group = groups.describe(groupId);
-    const authorizedOperations = request.includeAuthorizedOperations ? allOperations : notAsked;
+    const authorizedOperations = request.includeAuthorizedOperations ? groupOperations : operationsNotAsked;
     if (group === undefined) {
       return {
         errorCode: version >= 6 ? ErrorCode.GROUP_ID_NOT_FOUND : ErrorCode.NONE,

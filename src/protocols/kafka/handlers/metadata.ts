@@ -3,6 +3,7 @@
 import type { Topic } from '../../../broker/topic.ts';
 import { BrokerError } from '../../../core/errors.ts';
 import { ZERO_UUID } from '../../../wire/cursor.ts';
+import { clusterOperations, operationsNotAsked, topicOperations } from '../authorized-operations.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type { MetadataRequest, MetadataResponseInput, MetadataResponseTopicInput } from '../generated/metadata.ts';
 import type { RequestContext } from '../request-context.ts';
@@ -10,11 +11,16 @@ import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 
 export const handleMetadata = (request: MetadataRequest, context: RequestContext): MetadataResponseInput => {
   const { settings, advertised, broker } = context;
+  const topicAuthorizedOperations = request.includeTopicAuthorizedOperations ? topicOperations : operationsNotAsked;
   return {
     brokers: [{ nodeId: settings['node.id'], host: advertised.host, port: advertised.port }],
     clusterId: broker.clusterId,
     controllerId: settings['node.id'],
-    topics: describeTopics(request, context),
+    topics: describeTopics(request, context).map((topic) =>
+      // Kafka says nothing of what it does not know by id.
+      topic.errorCode === ErrorCode.UNKNOWN_TOPIC_ID ? topic : { ...topic, topicAuthorizedOperations },
+    ),
+    clusterAuthorizedOperations: request.includeClusterAuthorizedOperations ? clusterOperations : operationsNotAsked,
     errorCode: ErrorCode.NONE,
   };
 };
