@@ -26,6 +26,21 @@ export const topicNameProblem = (name: string): string | undefined => {
   return undefined;
 };
 
+/** Kafka keeps state of its own in them; here they are as other topics, but clients are told to leave them alone. */
+const internalTopics: ReadonlySet<string> = new Set([
+  '__consumer_offsets',
+  '__transaction_state',
+  '__share_group_state',
+]);
+
+export const isInternalTopic = (name: string): boolean => internalTopics.has(name);
+
+/** The log of Kafka's controllers: no topic may have its name. */
+export const clusterMetadataTopic = '__cluster_metadata';
+
+/** Kafka's metrics write both characters alike. */
+const unified = (name: string): string => name.replaceAll('.', '_');
+
 /** Topic ids are hexadecimal in the catalog and base64url in Kafka's texts and codecs. */
 export const uuidOfTopic = (topic: Topic): string => Buffer.from(topic.id, 'hex').toString('base64url');
 const hexOfUuid = (uuid: string): string => Buffer.from(uuid, 'base64url').toString('hex');
@@ -64,6 +79,18 @@ export class TopicDirectory {
   /** True also for names that are taken by something that Kafka does not see. */
   isTaken(name: string): boolean {
     return this.#vhost.topic(name) !== undefined || this.#vhost.queue(name) !== undefined;
+  }
+
+  /** Undefined: no topic has a name that differs in nothing but dots and underscores. Else why none of that name is made, in Kafka's words. */
+  collision(name: string): string | undefined {
+    if (!/[._]/.test(name)) return undefined;
+    const wanted = unified(name);
+    for (const topic of this.#vhost.topics) {
+      if (topic.name.length === name.length && topic.name !== name && unified(topic.name) === wanted) {
+        return `Topic '${name}' collides with existing topic: ${topic.name}`;
+      }
+    }
+    return undefined;
   }
 
   /** In no particular order. */

@@ -10,7 +10,7 @@ import type {
 } from '../generated/create-topics.ts';
 import type { RequestContext } from '../request-context.ts';
 import { checkTopicConfig, topicConfigText } from '../topic-config.ts';
-import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
+import { clusterMetadataTopic, topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 import { describeTopicConfigs } from './describe-configs.ts';
 
 /** What a valid request asks for, or why it is not valid. */
@@ -85,7 +85,12 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   const no = (errorCode: number, errorMessage: string): Plan => ({ errorCode, errorMessage });
   const problem = topicNameProblem(name);
   if (problem !== undefined) return no(ErrorCode.INVALID_TOPIC_EXCEPTION, problem);
+  if (name === clusterMetadataTopic) {
+    return no(ErrorCode.INVALID_REQUEST, `Creation of internal topic ${name} is prohibited.`);
+  }
   if (topics.isTaken(name)) return no(ErrorCode.TOPIC_ALREADY_EXISTS, `Topic '${name}' already exists.`);
+  const collision = topics.collision(name);
+  if (collision !== undefined) return no(ErrorCode.INVALID_TOPIC_EXCEPTION, collision);
   if (!broker.hasRoom) return no(ErrorCode.KAFKA_STORAGE_ERROR, 'The storage is full.');
   const config = new Map<string, string>();
   for (const { name: key, value } of wanted.configs) {

@@ -91,3 +91,55 @@ test('DescribeCluster has no endpoint of another type', async () => {
     assert.deepEqual([answer.errorCode, answer.brokers], [errorCode, []]);
   }
 });
+
+const create = async (names: readonly string[]) => {
+  const response = await client.call('CreateTopics', 7, {
+    topics: names.map((name) => ({ name, numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] })),
+    timeoutMs: 1000,
+    validateOnly: false,
+  });
+  return response.topics.map(({ errorCode, errorMessage }) => [errorCode, errorMessage]);
+};
+
+test('a topic whose name differs from another in dots and underscores only is not made', async () => {
+  assert.deepEqual(await create(['a.b_c', 'a_b.d', 'ab_c']), [
+    [ErrorCode.NONE, null],
+    [ErrorCode.NONE, null],
+    [ErrorCode.NONE, null],
+  ]);
+  const collision = "Topic 'a_b_c' collides with existing topic: a.b_c";
+  assert.deepEqual(await create(['a_b_c', 'a.b_c']), [
+    [ErrorCode.INVALID_TOPIC_EXCEPTION, collision],
+    [ErrorCode.TOPIC_ALREADY_EXISTS, "Topic 'a.b_c' already exists."],
+  ]);
+  const { topics } = await metadata(['a_b_c', 'a.b_c', 'a-b_c']);
+  assert.deepEqual(
+    topics.map(({ errorCode }) => errorCode),
+    [ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.NONE, ErrorCode.NONE],
+  );
+});
+
+test('a queue does not stand in the way of such a topic', async () => {
+  kafka.broker
+    .vhost('/')!
+    .declareQueue('q.a', { durable: true, exclusive: false, autoDelete: false, arguments: new Map() }, undefined);
+  assert.deepEqual(await create(['q_a']), [[ErrorCode.NONE, null]]);
+});
+
+test("topics of Kafka's own can be made and are marked as internal; that of its controllers cannot", async () => {
+  const forbidden = 'Creation of internal topic __cluster_metadata is prohibited.';
+  assert.deepEqual(await create(['__consumer_offsets', '__cluster_metadata']), [
+    [ErrorCode.NONE, null],
+    [ErrorCode.INVALID_REQUEST, forbidden],
+  ]);
+  const { topics } = await metadata(['__consumer_offsets', '__transaction_state', '__cluster_metadata', 'a.b_c']);
+  assert.deepEqual(
+    topics.map(({ errorCode, isInternal }) => [errorCode, isInternal]),
+    [
+      [ErrorCode.NONE, true],
+      [ErrorCode.NONE, true],
+      [ErrorCode.INVALID_TOPIC_EXCEPTION, false],
+      [ErrorCode.NONE, false],
+    ],
+  );
+});

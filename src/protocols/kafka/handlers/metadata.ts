@@ -7,7 +7,7 @@ import { clusterOperations, operationsNotAsked, topicOperations } from '../autho
 import { ErrorCode } from '../error-codes.ts';
 import type { MetadataRequest, MetadataResponseInput, MetadataResponseTopicInput } from '../generated/metadata.ts';
 import type { RequestContext } from '../request-context.ts';
-import { topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
+import { clusterMetadataTopic, isInternalTopic, topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 
 export const handleMetadata = (request: MetadataRequest, context: RequestContext): MetadataResponseInput => {
   const { settings, advertised, broker } = context;
@@ -48,6 +48,9 @@ const describeNamed = (name: string, mayCreate: boolean, context: RequestContext
   if (!mayCreate || !settings['auto.create.topics.enable'] || context.topics.isTaken(name)) {
     return failure(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
   }
+  if (name === clusterMetadataTopic || context.topics.collision(name) !== undefined) {
+    return failure(name, ErrorCode.INVALID_TOPIC_EXCEPTION);
+  }
   try {
     const partitions = settings['num.partitions'];
     return describeTopic(broker.createTopic({ vhost: '/', name, partitions, config: new Map() }), context);
@@ -62,6 +65,7 @@ const failure = (name: string | null, errorCode: number, topicId = ZERO_UUID): M
   errorCode,
   name,
   topicId,
+  isInternal: name !== null && isInternalTopic(name),
   partitions: [],
 });
 
@@ -71,6 +75,7 @@ const describeTopic = (topic: Topic, { settings }: RequestContext): MetadataResp
     errorCode: ErrorCode.NONE,
     name: topic.name,
     topicId: uuidOfTopic(topic),
+    isInternal: isInternalTopic(topic.name),
     partitions: topic.partitions.map((log, partitionIndex) => ({
       errorCode: ErrorCode.NONE,
       partitionIndex,
