@@ -103,6 +103,48 @@ test('offsets outside of the log, wrong epochs and unknown topics have their cod
   assert.equal(await codeOf(at(0), 'absent'), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
 });
 
+test('who read an epoch beyond its end is told where that was', async () => {
+  const topic = createTopic('diverging');
+  await append('diverging', ['a', 'b']);
+  const epoch = topic.partitions[0]!.leaderEpoch;
+  const beyond = async (fetchOffset: number, lastFetchedEpoch: number) => {
+    const partitions = [at(fetchOffset, { lastFetchedEpoch })];
+    const [answer] = await fetch([{ name: 'diverging', partitions }]);
+    return [answer!.errorCode, answer!.divergingEpoch?.epoch, answer!.divergingEpoch?.endOffset];
+  };
+  assert.deepEqual(await beyond(100, epoch), [ErrorCode.NONE, epoch, 2]);
+  assert.equal((await beyond(100, epoch + 1))[0], ErrorCode.OFFSET_OUT_OF_RANGE);
+  assert.equal((await beyond(-1, epoch))[0], ErrorCode.OFFSET_OUT_OF_RANGE);
+  assert.equal((await beyond(2, epoch))[0], ErrorCode.NONE);
+});
+
+test('a Fetch within a session has none to go on with; one that begins or ends it is answered whole', async () => {
+  createTopic('sessions');
+  await append('sessions', ['a']);
+  for (const [sessionId, sessionEpoch, errorCode] of [
+    [0, -1, ErrorCode.NONE],
+    [0, 0, ErrorCode.NONE],
+    [0, 5, ErrorCode.FETCH_SESSION_ID_NOT_FOUND],
+    [7, -1, ErrorCode.NONE],
+    [7, 0, ErrorCode.NONE],
+    [7, 1, ErrorCode.FETCH_SESSION_ID_NOT_FOUND],
+  ] as const) {
+    const answer = await client.call('Fetch', 12, {
+      maxWaitMs: 0,
+      minBytes: 1,
+      sessionId,
+      sessionEpoch,
+      topics: [{ topic: 'sessions', topicId: ZERO_UUID, partitions: [at(0)] }],
+      forgottenTopicsData: [],
+    });
+    assert.deepEqual([answer.errorCode, answer.sessionId], [errorCode, 0], `${sessionId} ${sessionEpoch}`);
+    const offsets = answer.responses.flatMap(({ partitions }) =>
+      partitions.flatMap(({ records }) => offsetsIn(records)),
+    );
+    assert.deepEqual(offsets, errorCode === ErrorCode.NONE ? [0] : []);
+  }
+});
+
 test('topics are named by id from version 13 on, and the id changes with a new topic of the same name', async () => {
   const topic = createTopic('by-id');
   await append('by-id', ['a']);

@@ -2,7 +2,8 @@
  * One Fetch from its start to its answer: reads the partitions in the order of the request; if that yields less than the
  * client wants to wait for, watches their logs until enough has come or the time is over, then reads again.
  *
- * Sessions (KIP-227) are not kept: every answer says session 0, after which clients send whole requests.
+ * Sessions (KIP-227) are not kept: every answer says session 0, after which clients send whole requests. What would go on with one is
+ * refused, as by Kafka after it has forgotten the session.
  */
 import { BrokerError } from '../../core/errors.ts';
 import type { Log, LogWatcher } from '../../log/log.ts';
@@ -15,6 +16,10 @@ import { PartitionFetch } from './partition-fetch.ts';
 import type { KafkaServices } from './request-context.ts';
 
 type Respond = (response: FetchResponseInput, pins: readonly Chunk[]) => void;
+
+/** Of requests that name all their partitions: one would begin a session, the other ends it or is without one. */
+const initialEpoch = 0;
+const finalEpoch = -1;
 
 /** First version that names topics by id. */
 const topicIdVersion = 13;
@@ -48,8 +53,8 @@ export class FetchWork implements LogWatcher {
   }
 
   start(): void {
-    const { sessionId, topics, maxWaitMs, minBytes } = this.#request;
-    if (sessionId !== 0) {
+    const { sessionEpoch, topics, maxWaitMs, minBytes } = this.#request;
+    if (sessionEpoch !== initialEpoch && sessionEpoch !== finalEpoch) {
       this.#finished = true;
       this.#respond({ errorCode: ErrorCode.FETCH_SESSION_ID_NOT_FOUND, responses: [] }, []);
       return;

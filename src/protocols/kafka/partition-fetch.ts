@@ -155,12 +155,16 @@ export class PartitionFetch {
     const { currentLeaderEpoch, lastFetchedEpoch, fetchOffset } = this.#request;
     const epochError = checkLeaderEpoch(log, currentLeaderEpoch);
     if (epochError !== ErrorCode.NONE) return epochError;
-    if (fetchOffset < log.startOffset || fetchOffset > log.endOffset) return ErrorCode.OFFSET_OUT_OF_RANGE;
+    if (fetchOffset < log.startOffset) return ErrorCode.OFFSET_OUT_OF_RANGE;
     if (lastFetchedEpoch >= 0) {
       const end = epochEnd(log, lastFetchedEpoch);
       if (end.endOffset < 0) return ErrorCode.OFFSET_OUT_OF_RANGE;
-      if (end.epoch < lastFetchedEpoch || end.endOffset < fetchOffset) this.divergingEpoch = end;
+      // Where the epoch ended says more to a client that read beyond the end than that it did.
+      if (end.epoch < lastFetchedEpoch || end.endOffset < fetchOffset) {
+        this.divergingEpoch = end;
+        return ErrorCode.NONE;
+      }
     }
-    return ErrorCode.NONE;
+    return fetchOffset > log.endOffset ? ErrorCode.OFFSET_OUT_OF_RANGE : ErrorCode.NONE;
   }
 }
