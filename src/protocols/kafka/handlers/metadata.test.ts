@@ -143,3 +143,15 @@ test("topics of Kafka's own can be made and are marked as internal; that of its 
     ],
   );
 });
+
+test('nothing is created while there is no room, and clients ask again', async () => {
+  await using full = await InProcessKafka.start();
+  const from = await full.client();
+  let hasRoom = false;
+  Object.defineProperty(full.broker, 'hasRoom', { get: () => hasRoom });
+  const errorCode = async (): Promise<number> => (await metadata(['wanted'], { from })).topics[0]!.errorCode;
+  assert.equal(await errorCode(), ErrorCode.LEADER_NOT_AVAILABLE);
+  assert.equal(full.broker.vhost('/')!.topic('wanted'), undefined);
+  hasRoom = true;
+  assert.equal(await errorCode(), ErrorCode.NONE);
+});

@@ -51,6 +51,8 @@ const describeNamed = (name: string, mayCreate: boolean, context: RequestContext
   if (name === clusterMetadataTopic || context.topics.collision(name) !== undefined) {
     return failure(name, ErrorCode.INVALID_TOPIC_EXCEPTION);
   }
+  // The one error of a topic that all clients take for "ask again".
+  if (!broker.hasRoom) return failure(name, ErrorCode.LEADER_NOT_AVAILABLE);
   try {
     const partitions = settings['num.partitions'];
     return describeTopic(broker.createTopic({ vhost: '/', name, partitions, config: new Map() }), context);
