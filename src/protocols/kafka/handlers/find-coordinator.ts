@@ -10,12 +10,11 @@ export const handleFindCoordinator = (
   context: RequestContext,
 ): FindCoordinatorResponseInput => {
   const keys = context.version >= 4 ? request.coordinatorKeys : [request.key];
-  const coordinators = keys.map((key) => ({ key, ...locate(request.keyType, key, context) }));
-  const first = coordinators[0] ?? locate(request.keyType, '', context);
-  return { ...first, coordinators };
+  const coordinator = locate(request.keyType, context);
+  return { ...coordinator, coordinators: keys.map((key) => ({ key, ...coordinator })) };
 };
 
-const locate = (type: number, key: string, { settings, advertised }: RequestContext) => {
+const locate = (type: number, { settings, advertised }: RequestContext) => {
   const nowhere = (errorCode: number, errorMessage: string) => ({
     errorCode,
     errorMessage,
@@ -27,7 +26,6 @@ const locate = (type: number, key: string, { settings, advertised }: RequestCont
     return nowhere(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 'Transactions are not supported.');
   }
   if (type !== keyType.group) return nowhere(ErrorCode.INVALID_REQUEST, `Unknown coordinator type ${type}`);
-  if (key === '') return nowhere(ErrorCode.INVALID_GROUP_ID, 'The group id must not be empty.');
   return {
     errorCode: ErrorCode.NONE,
     errorMessage: null,

@@ -214,12 +214,13 @@ test('offsets are gone with their topic, also when its name is used again', asyn
 
 test('this node coordinates groups, and transactions end at once', async () => {
   for (const version of versionsOf('FindCoordinator')) {
-    const find = async (keyType: number) => {
-      const response = await client.call('FindCoordinator', version, { key: 'g', keyType, coordinatorKeys: ['g'] });
+    const find = async (keyType: number, key = 'g') => {
+      const response = await client.call('FindCoordinator', version, { key, keyType, coordinatorKeys: [key] });
       return version >= 4 ? response.coordinators[0]! : response;
     };
-    const found = await find(0);
-    assert.deepEqual([found.errorCode, found.nodeId, found.host, found.port], [0, 1, '127.0.0.1', kafka.port]);
+    for (const found of [await find(0), await find(0, '')]) {
+      assert.deepEqual([found.errorCode, found.nodeId, found.host, found.port], [0, 1, '127.0.0.1', kafka.port]);
+    }
     if (version === 0) continue;
     assert.equal((await find(1)).errorCode, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     assert.equal((await find(2)).errorCode, ErrorCode.INVALID_REQUEST);
