@@ -21,8 +21,6 @@ export interface TopicConfig {
   readonly default: string;
   /** The broker's setting that is its default. */
   readonly brokerSetting?: KafkaSettingName;
-  /** Kafka's name of the broker setting, where this broker has none. */
-  readonly synonym?: string;
   readonly min?: number;
   readonly max?: number;
   /** The only values, or items of a list. */
@@ -75,61 +73,34 @@ export const topicConfigTable: readonly TopicConfig[] = [
     list: 'effective',
     type: 'list',
     default: 'delete',
-    synonym: 'log.cleanup.policy',
     choices: ['compact', 'delete'],
     documentation: 'Without delete in it nothing is deleted by age or size. Nothing is compacted by key yet.',
   },
   stored('compression.type', 'string', 'producer', 'Batches keep the compression of their producer.', {
-    synonym: 'compression.type',
     choices: ['uncompressed', 'zstd', 'lz4', 'snappy', 'gzip', 'producer'],
   }),
   stored('compression.gzip.level', 'int', '-1', 'The broker does not compress.', { min: -1, max: 9 }),
   stored('compression.lz4.level', 'int', '9', 'The broker does not compress.', { min: 1, max: 17 }),
   stored('compression.zstd.level', 'int', '3', 'The broker does not compress.', { min: -131_072, max: 22 }),
-  stored('delete.retention.ms', 'long', '86400000', 'No compaction yet.', {
-    synonym: 'log.cleaner.delete.retention.ms',
-    min: 0,
-  }),
-  stored('file.delete.delay.ms', 'long', '60000', 'A topic has no files of its own.', {
-    synonym: 'log.segment.delete.delay.ms',
-    min: 0,
-  }),
-  stored('flush.messages', 'long', longMax, 'Every acknowledged batch is on disk.', {
-    synonym: 'log.flush.interval.messages',
-    min: 1,
-  }),
-  stored('flush.ms', 'long', longMax, 'Every acknowledged batch is on disk.', {
-    synonym: 'log.flush.interval.ms',
-    min: 0,
-  }),
+  stored('delete.retention.ms', 'long', '86400000', 'No compaction yet.', { min: 0 }),
+  stored('file.delete.delay.ms', 'long', '60000', 'A topic has no files of its own.', { min: 0 }),
+  stored('flush.messages', 'long', longMax, 'Every acknowledged batch is on disk.', { min: 1 }),
+  stored('flush.ms', 'long', longMax, 'Every acknowledged batch is on disk.', { min: 0 }),
   stored('follower.replication.throttled.replicas', 'list', '', 'There are no followers.'),
-  stored('index.interval.bytes', 'int', '4096', 'Every batch is indexed.', {
-    synonym: 'log.index.interval.bytes',
-    min: 0,
-  }),
+  stored('index.interval.bytes', 'int', '4096', 'Every batch is indexed.', { min: 0 }),
   stored('leader.replication.throttled.replicas', 'list', '', 'There are no followers.'),
   stored('local.retention.bytes', 'long', '-2', 'There is one tier.', { min: -2 }),
   stored('local.retention.ms', 'long', '-2', 'There is one tier.', { min: -2 }),
-  stored('max.compaction.lag.ms', 'long', longMax, 'No compaction yet.', {
-    synonym: 'log.cleaner.max.compaction.lag.ms',
-    min: 1,
-  }),
-  stored('min.cleanable.dirty.ratio', 'double', '0.5', 'No compaction yet.', {
-    synonym: 'log.cleaner.min.cleanable.ratio',
-    min: 0,
-    max: 1,
-  }),
-  stored('min.compaction.lag.ms', 'long', '0', 'No compaction yet.', {
-    synonym: 'log.cleaner.min.compaction.lag.ms',
-    min: 0,
-  }),
+  stored('max.compaction.lag.ms', 'long', longMax, 'No compaction yet.', { min: 1 }),
+  stored('min.cleanable.dirty.ratio', 'double', '0.5', 'No compaction yet.', { min: 0, max: 1 }),
+  stored('min.compaction.lag.ms', 'long', '0', 'No compaction yet.', { min: 0 }),
   {
     ...stored('min.insync.replicas', 'int', '1', 'Every acknowledgement waits for the disk of the one copy.', {
       min: 1,
     }),
     brokerSetting: 'min.insync.replicas',
   },
-  stored('preallocate', 'boolean', 'false', 'A topic has no files of its own.', { synonym: 'log.preallocate' }),
+  stored('preallocate', 'boolean', 'false', 'A topic has no files of its own.'),
   {
     name: 'retention.bytes',
     list: 'effective',
@@ -147,22 +118,11 @@ export const topicConfigTable: readonly TopicConfig[] = [
     min: -1,
     documentation: 'How long messages are kept; -1: forever.',
   },
-  stored('segment.bytes', 'int', '1073741824', 'A topic has no files of its own.', {
-    synonym: 'log.segment.bytes',
-    min: 1_048_576,
-  }),
-  stored('segment.index.bytes', 'int', '10485760', 'A topic has no files of its own.', {
-    synonym: 'log.index.size.max.bytes',
-    min: 4,
-  }),
-  stored('segment.jitter.ms', 'long', '0', 'A topic has no files of its own.', {
-    synonym: 'log.roll.jitter.ms',
-    min: 0,
-  }),
-  stored('segment.ms', 'long', '604800000', 'A topic has no files of its own.', { synonym: 'log.roll.ms', min: 1 }),
-  stored('unclean.leader.election.enable', 'boolean', 'false', 'There is one copy, so no election.', {
-    synonym: 'unclean.leader.election.enable',
-  }),
+  stored('segment.bytes', 'int', '1073741824', 'A topic has no files of its own.', { min: 1_048_576 }),
+  stored('segment.index.bytes', 'int', '10485760', 'A topic has no files of its own.', { min: 4 }),
+  stored('segment.jitter.ms', 'long', '0', 'A topic has no files of its own.', { min: 0 }),
+  stored('segment.ms', 'long', '604800000', 'A topic has no files of its own.', { min: 1 }),
+  stored('unclean.leader.election.enable', 'boolean', 'false', 'There is one copy, so no election.'),
   refused('remote.storage.enable', 'There is one tier.'),
   refused('remote.log.copy.disable', 'There is one tier.'),
   refused('remote.log.delete.on.disable', 'There is one tier.'),
@@ -173,7 +133,7 @@ function stored(
   type: TopicConfig['type'],
   defaultValue: string,
   documentation: string,
-  rest: Partial<Pick<TopicConfig, 'synonym' | 'min' | 'max' | 'choices'>> = {},
+  rest: Partial<Pick<TopicConfig, 'min' | 'max' | 'choices'>> = {},
 ): TopicConfig {
   return { name, list: 'stored', type, default: defaultValue, documentation, ...rest };
 }

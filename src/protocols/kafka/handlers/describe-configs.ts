@@ -84,9 +84,6 @@ export const describeTopicConfigs = (config: ReadonlyMap<string, string>, settin
     const synonyms: Synonym[] = [];
     if (set !== undefined) synonyms.push({ name: entry.name, value: set, source: configSource.topic });
     if (brokerSetting !== undefined) synonyms.push(...settingSynonyms(brokerSetting, settings));
-    else if (entry.synonym !== undefined) {
-      synonyms.push({ name: entry.synonym, value: fallback, source: configSource.default });
-    }
     return {
       name: entry.name,
       value: set ?? fallback,
