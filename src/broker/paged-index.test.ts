@@ -1,10 +1,13 @@
 // A log with much in a segment has an index entry per page of rows: messages are found through it as through any other.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from '../log/batch-header.ts';
+import { appendBatch } from '../log/append-batch.ts';
+import { batchSource, encodeBatch } from '../log/batch-encode.ts';
+import { batchBaseOffset, batchBytes, batchLastOffsetDelta, sealBatch } from '../log/batch-header.ts';
 import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { MemoryDisk } from '../storage/memory-storage.ts';
+import { compressionCodec } from '../wire/decompress.ts';
 import { collect, declare, isFolded, kib, open, produce, publish, type Stand } from './folding-stand.ts';
 
 const count = 300;
@@ -65,6 +68,28 @@ test('batches are found through pages, in order, backwards, and after a restart'
   log.store.moveStart(log, 152);
   await check();
   await again.broker.close();
+});
+
+test('neighbouring batches of very many messages do not add up to more than an entry can count', async () => {
+  const stand = await open(new MemoryDisk());
+  const log = stand.broker.createTopic({ vhost: '/', name: 'dense', partitions: 1, config: new Map() }).partitions[0]!;
+  const batchCount = 10;
+  const messages = 19_000_000;
+  const batch = encodeBatch([{ key: null, value: null, headers: [], timestampMs: 7 }]);
+  batch.writeInt16BE(compressionCodec.zstd, 21);
+  batch.writeInt32BE(messages - 1, 23);
+  batch.writeInt32BE(messages, 57);
+  sealBatch(batch, 0);
+  const options = { nowMs: 7, stampsAppendTime: false, producersExpiredBeforeMs: 0 };
+  for (let i = 0; i < batchCount; i++) assert.equal(appendBatch(log, batchSource(batch), options).kind, 'appended');
+  await foldAll(stand, log);
+  const reader = new LogReader(log);
+  for (let i = 0; i < batchCount; i++) {
+    assert.ok(log.entryEndOffset(log.findEntry(i * messages)) > i * messages);
+    assert.equal((await locate(reader, i * messages))[0], i * messages);
+  }
+  assert.equal(log.entryEndOffset(log.entryCount - 1), batchCount * messages);
+  await stand.broker.close();
 });
 
 test('the rows of a page are passed over by time', async () => {

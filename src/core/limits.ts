@@ -35,6 +35,10 @@ export const limits = {
   messageBytesMax: 32 * 1024 * 1024,
   /** Decompressed size of one Kafka batch that another protocol reads. */
   batchDecompressedBytesMax: 128 * 1024 * 1024,
+  /** The smallest record in a batch: length, attributes, two deltas, no key, no value, no headers. A batch of a size has no more. */
+  recordBytesMin: 7,
+  /** Messages of one entry in the index of a log. */
+  entryMessagesMax: 2 ** 25,
   /** What the members of one consumer group say about themselves, and also their assignments. One commit holds both. */
   groupBytesMax: 8 * 1024 * 1024,
   /** Characters of a group id or client id: encoded in three bytes each they still fit a 16-bit length with a suffix. */
@@ -53,6 +57,9 @@ const commitOverheadBytes = 1024 * 1024;
 export const assertLimits = (): void => {
   if (limits.messageBytesMax + commitOverheadBytes > limits.walFileBytes) {
     throw new Error('walFileBytes must hold the largest message and its framing');
+  }
+  if (limits.batchDecompressedBytesMax / limits.recordBytesMin > limits.entryMessagesMax) {
+    throw new Error('entryMessagesMax must hold the records of the largest batch');
   }
   // Base64 takes a third more; characters of names may be escaped as six bytes, and count as two.
   if ((3 + 4 / 3) * limits.groupBytesMax + commitOverheadBytes > limits.walFileBytes) {

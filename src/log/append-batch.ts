@@ -1,4 +1,5 @@
 /** Appends one Kafka record batch to a log: copied once, checked where it lies, stamped, committed. */
+import { limits } from '../core/limits.ts';
 import { recordType } from '../shard/shard.ts';
 import {
   batchAttribute,
@@ -75,6 +76,11 @@ const checkShape = (buffer: Buffer, batch: number, lengthBytes: number): AppendO
     return { kind: 'invalid', reason: 'record count does not match the last offset' };
   }
   const attributes = batchAttributes(buffer, batch);
+  const isCompressed = (attributes & batchAttribute.compressionMask) !== 0;
+  const recordsBytesMax = isCompressed ? limits.batchDecompressedBytesMax : lengthBytes - batchHeaderBytes;
+  if (count * limits.recordBytesMin > recordsBytesMax) {
+    return { kind: 'invalid', reason: `the batch is too small for ${count} records` };
+  }
   if ((attributes & batchAttribute.control) !== 0)
     return { kind: 'invalid', reason: 'clients may not write control records' };
   if ((attributes & batchAttribute.compressionMask) > 4) return { kind: 'invalid', reason: 'unknown compression' };

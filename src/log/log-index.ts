@@ -265,6 +265,7 @@ export class LogIndex {
   #set(index: number, entry: LogEntry): void {
     const at = (this.#head + index) * entryFields;
     const entries = this.#entries!;
+    if (entry.count >= countUnit) throw new RangeError(`an entry of ${entry.count} messages cannot be counted`);
     entries[at + firstOffsetField] = entry.firstOffset;
     entries[at + placeField] = entry.position * 2 + (entry.isBatch ? 1 : 0);
     entries[at + countsField] = entry.count * countUnit + entry.liveCount;

@@ -10,6 +10,8 @@
  * between them lie in a page behind the messages, in the same form, and the row in the index stands for all of them. Its place is
  * that of the page; the last field of a row in a page is the place of the page.
  */
+import { limits } from '../core/limits.ts';
+
 export const rowBytes = 40;
 
 /** The entry is one or several batches, which follow one another by offset; else a run of a message block. */
@@ -23,9 +25,6 @@ export const rowPage = 4;
 const pageRowsMax = 128;
 /** Fewer rows are not worth a page. */
 const pageRowsMin = 8;
-/** Offsets of one page, so that an entry of an index can count them. */
-const pageCountMax = 2 ** 25;
-
 export const rowLogId = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes);
 export const rowFlags = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 4);
 export const rowFirstOffset = (index: Buffer, row: number): number => index.readDoubleLE(row * rowBytes + 8);
@@ -115,7 +114,7 @@ const pageEnd = (rows: Buffer, from: number): number => {
     rowLogId(rows, to) === rowLogId(rows, from) &&
     rowFlags(rows, to) === flags &&
     rowFirstOffset(rows, to) === rowEndOffset(rows, to - 1) &&
-    rowEndOffset(rows, to) - rowFirstOffset(rows, from) <= pageCountMax
+    rowEndOffset(rows, to) - rowFirstOffset(rows, from) <= limits.entryMessagesMax
   ) {
     to++;
   }

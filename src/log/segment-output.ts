@@ -2,6 +2,7 @@
  * Encodes what goes into one segment, log by log in order of offset: messages gathered into timed blocks, batches as they are,
  * and a row of the index for each run and for neighbouring batches. Collects bytes in memory until flush() is awaited.
  */
+import { limits } from '../core/limits.ts';
 import type { SegmentWriter } from '../shard/shard-log.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta, batchMaxTimestamp } from './batch-header.ts';
 import {
@@ -38,7 +39,7 @@ export class SegmentOutput {
   readonly #rows = new SegmentIndexBuilder();
   /** A block is closed at this payload, unless one message alone is larger. */
   readonly #blockBytesMax: number;
-  /** Neighbouring batches share a row up to this size. */
+  /** Neighbouring batches share a row up to this size, and while its messages can be counted. */
   readonly #batchRowBytesMax: number;
   #buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #filledBytes = 0;
@@ -62,8 +63,9 @@ export class SegmentOutput {
   readonly #runEpochs: number[] = [];
   #nextOffset = 0;
 
-  /** Of the last row, if it is of batches: log, end offset and where it began. */
+  /** Of the last row, if it is of batches: log, its offsets and where it began. */
   #batchLogId = -1;
+  #batchFirstOffset = 0;
   #batchEndOffset = 0;
   #batchPlace = 0;
 
@@ -148,12 +150,14 @@ export class SegmentOutput {
     const continues =
       this.#batchLogId === logId &&
       this.#batchEndOffset === firstOffset &&
+      firstOffset + count - this.#batchFirstOffset <= limits.entryMessagesMax &&
       place + sizeBytes - this.#batchPlace <= this.#batchRowBytesMax;
     if (continues) {
       this.#rows.extend(count, timestampMs, sizeBytes);
     } else {
       this.#rows.add({ logId, flags: rowBatch, firstOffset, count, place, timestampMs, sizeBytes });
       this.#batchLogId = logId;
+      this.#batchFirstOffset = firstOffset;
       this.#batchPlace = place;
     }
     this.#batchEndOffset = firstOffset + count;

@@ -7,6 +7,7 @@ import type { ArgumentTable } from '../../broker/routing/headers-match.ts';
 import { frameEnd, frameType } from './frames.ts';
 
 const initialBytes = 1024;
+const longMax = 0xffff_ffff;
 
 export class MethodWriter {
   #buffer: Buffer = Buffer.allocUnsafe(initialBytes);
@@ -59,9 +60,10 @@ export class MethodWriter {
     this.#length = this.#buffer.writeUInt16BE(value, this.#length);
   }
 
+  /** Counts of messages may be above what a long holds: then it is the most that it holds. */
   long(value: number): void {
     this.#grow(4);
-    this.#length = this.#buffer.writeUInt32BE(value, this.#length);
+    this.#length = this.#buffer.writeUInt32BE(Math.min(value, longMax), this.#length);
   }
 
   longlong(value: number): void {

@@ -56,6 +56,12 @@ const decode = (bytes: Buffer): Method | undefined => {
   return method;
 };
 
+test('a count of messages that the field does not hold is written as the most that it holds', () => {
+  const messageCount = 2 ** 40;
+  const written = decode(encode({ method: 'queue.declare-ok', queue: 'q', messageCount, consumerCount: 0 }));
+  assert.deepEqual(written, { method: 'queue.declare-ok', queue: 'q', messageCount: 2 ** 32 - 1, consumerCount: 0 });
+});
+
 test('every method is read back as it was written', () => {
   fc.assert(
     fc.property(anyMethod, (method) => assert.deepEqual(decode(encode(method)), { ...method })),

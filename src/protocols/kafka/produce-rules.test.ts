@@ -40,6 +40,13 @@ test('what is wrong with a batch has its own code', async () => {
   const miscounted = Buffer.from(good);
   miscounted.writeInt32BE(1, 57);
   sealBatch(miscounted, 0);
+  const claiming = (count: number, attributes: number): Buffer => {
+    const batch = makeBatch({ values: ['a'], attributes });
+    batch.writeInt32BE(count - 1, 23);
+    batch.writeInt32BE(count, 57);
+    sealBatch(batch, 0);
+    return batch;
+  };
   const oldMagic = Buffer.from(good);
   oldMagic[16] = 1;
   const cases: readonly [string, Buffer | null, number, Parameters<typeof produce>[2]?][] = [
@@ -51,6 +58,11 @@ test('what is wrong with a batch has its own code', async () => {
     ['null', null, ErrorCode.INVALID_RECORD],
     ['old format', oldMagic, ErrorCode.INVALID_RECORD],
     ['count', miscounted, ErrorCode.INVALID_RECORD],
+    ['more records than bytes', claiming(2, 0), ErrorCode.INVALID_RECORD],
+    ['more records than can be counted', claiming(70_000_000, 0), ErrorCode.INVALID_RECORD],
+    ['the most records', claiming(2_147_483_647, 0), ErrorCode.INVALID_RECORD],
+    ['more compressed records than are opened', claiming(20_000_000, 1), ErrorCode.INVALID_RECORD],
+    ['the most compressed records', claiming(2_147_483_647, 4), ErrorCode.INVALID_RECORD],
     ['control', makeBatch({ values: ['a'], attributes: 0x20 }), ErrorCode.INVALID_RECORD],
     [
       'producer id without a sequence',
