@@ -89,7 +89,7 @@ export const apiHandlers: Readonly<Record<ApiName, ApiHandler>> = {
   ListGroups: now(codecs.ListGroups, handleListGroups),
   SaslHandshake: now(codecs.SaslHandshake, handleSaslHandshake),
   ApiVersions: now(codecs.ApiVersions, handleApiVersions),
-  CreateTopics: now(codecs.CreateTopics, handleCreateTopics),
+  CreateTopics: later(codecs.CreateTopics, handleCreateTopics),
   DeleteTopics: now(codecs.DeleteTopics, handleDeleteTopics),
   DeleteRecords: now(codecs.DeleteRecords, handleDeleteRecords),
   InitProducerId: now(codecs.InitProducerId, handleInitProducerId),

@@ -49,6 +49,8 @@ export class KafkaConnection implements ResponseQueueOwner {
   #unansweredBytes = 0;
   #processing = false;
   #paused = false;
+  /** Its requests took their time in this turn. */
+  #turnLeft = false;
   #closing = false;
   #closed = false;
   /** By the broker's clock. */
@@ -120,6 +122,7 @@ export class KafkaConnection implements ResponseQueueOwner {
 
   #mustPause(): boolean {
     return (
+      this.#turnLeft ||
       this.#queue.congested ||
       this.#queue.length >= kafkaLimits.pendingRequestsMax ||
       this.#unansweredBytes > kafkaLimits.connectionUnansweredBytesMax ||
@@ -127,13 +130,25 @@ export class KafkaConnection implements ResponseQueueOwner {
     );
   }
 
+  /** The others have their turn first. */
+  #leaveTurn(): void {
+    this.#turnLeft = true;
+    setImmediate(() => {
+      this.#turnLeft = false;
+      this.answered(0);
+    });
+  }
+
   /** Handles the requests that have arrived whole. */
   #process(): void {
     if (this.#processing) return;
     this.#processing = true;
     this.#queue.hold();
+    const { clock } = this.#services.broker;
+    const endMs = clock.now() + kafkaLimits.turnMs;
     try {
       while (!this.#closed && this.#handleNext()) {
+        if (clock.now() >= endMs) this.#leaveTurn();
         if (this.#mustPause()) {
           this.#paused = true;
           this.#socket.pause();
@@ -228,6 +243,7 @@ export class KafkaConnection implements ResponseQueueOwner {
       clientHost: this.#clientHost,
       advertised: this.#advertised,
       isGone: () => this.#closed,
+      fail: (error) => this.#refuse(error),
     };
     const slot = this.#queue.push(requestBytes);
     apiHandlers[support.name](reader, context, (encode) => this.#respond(slot, headerVersion, correlationId, encode));
@@ -272,6 +288,7 @@ export class KafkaConnection implements ResponseQueueOwner {
 
   /** The bytes make no sense, or a handler failed on them: only this connection ends. */
   #refuse(error: unknown): void {
+    if (this.#closed) return;
     const peer = `${this.#clientHost.slice(1)}:${this.#socket.remotePort ?? 0}`;
     if (error instanceof MalformedError) {
       this.#host.logger.warn({ peer, reason: error.message }, 'Kafka connection closed: invalid request');

@@ -16,6 +16,14 @@ export const kafkaLimits = {
   idleCheckMsMax: 60_000,
   /** Entries and records that a ListOffsets by time looks at in one turn, some more if they are in one block. */
   timestampSliceRecords: 1024,
+  /** Partitions that one CreateTopics may ask for; as of Kafka's controller. */
+  partitionsPerRequestMax: 10_000,
+  /** Partitions of the topics that one Metadata request creates, one topic at least; the client asks again for the others. */
+  autoCreatedPartitionsMax: 500,
+  /** What CreateTopics creates in one turn of the event loop, one topic at least: partitions, a topic counts as ten. */
+  createdPerTurnMax: 1000,
+  /** Once the requests of a connection have taken so much of a turn, the rest waits for the next one. */
+  turnMs: 20,
   /** How long a new member may wait for the end of a rebalance. Kafka: group.new.member.join.timeout. */
   newMemberJoinTimeoutMs: 300_000,
 } as const;

@@ -26,4 +26,6 @@ export interface RequestContext extends KafkaServices {
   readonly advertised: Advertised;
   /** The connection is closed: nobody waits for the answer. */
   readonly isGone: () => boolean;
+  /** For handlers that answer later: what would have been thrown at once. The connection ends. */
+  readonly fail: (error: unknown) => void;
 }

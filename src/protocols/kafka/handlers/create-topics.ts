@@ -8,6 +8,7 @@ import type {
   CreateTopicsRequest,
   CreateTopicsResponseInput,
 } from '../generated/create-topics.ts';
+import { kafkaLimits } from '../kafka-limits.ts';
 import type { RequestContext } from '../request-context.ts';
 import { checkTopicConfig, topicConfigText } from '../topic-config.ts';
 import { clusterMetadataTopic, topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
@@ -18,23 +19,51 @@ type Plan =
   | { readonly partitions: number; readonly replicationFactor: number; readonly config: ReadonlyMap<string, string> }
   | { readonly errorCode: number; readonly errorMessage: string };
 
-const partitionsMax = 10_000;
+/** A topic takes as long as so many of its partitions. */
+const topicWork = 10;
 
+/** Others have their turn between the topics of a large request. */
 export const handleCreateTopics = (
   request: CreateTopicsRequest,
   context: RequestContext,
-): CreateTopicsResponseInput => {
+  respond: (response: CreateTopicsResponseInput) => void,
+): void => {
   const counts = new Map<string, number>();
   for (const { name } of request.topics) counts.set(name, (counts.get(name) ?? 0) + 1);
   const names = [...counts.keys()];
   const first = new Map(request.topics.map((topic) => [topic.name, topic]));
-  return {
-    topics: names.map((name) => {
-      if (counts.get(name)! > 1) return refuse(name, ErrorCode.INVALID_REQUEST, 'Duplicate topic name.');
-      return createTopic(first.get(name)!, request.validateOnly, context);
-    }),
+  const isExcessive = wantedPartitions(request, context) > kafkaLimits.partitionsPerRequestMax;
+  const topics: CreatableTopicResultInput[] = [];
+  const answer = (name: string): CreatableTopicResultInput => {
+    if (isExcessive) {
+      return refuse(name, ErrorCode.POLICY_VIOLATION, 'Excessively large number of partitions per request.');
+    }
+    if (counts.get(name)! > 1) return refuse(name, ErrorCode.INVALID_REQUEST, 'Duplicate topic name.');
+    return createTopic(first.get(name)!, request.validateOnly, context);
   };
+  const goOn = (): void => {
+    if (context.isGone()) return;
+    try {
+      for (let created = 0; topics.length < names.length && created < kafkaLimits.createdPerTurnMax; ) {
+        const result = answer(names[topics.length]!);
+        topics.push(result);
+        created += topicWork + (result.numPartitions ?? 0);
+      }
+    } catch (error) {
+      context.fail(error);
+      return;
+    }
+    if (topics.length < names.length) setImmediate(goOn);
+    else respond({ topics });
+  };
+  goOn();
 };
+
+const wantedPartitions = ({ topics }: CreateTopicsRequest, { settings }: RequestContext): number =>
+  topics.reduce((sum, { numPartitions, assignments }) => {
+    if (assignments.length > 0) return sum + assignments.length;
+    return sum + (numPartitions === -1 ? settings['num.partitions'] : Math.max(0, numPartitions));
+  }, 0);
 
 const refuse = (name: string, errorCode: number, errorMessage: string): CreatableTopicResultInput => ({
   name,
@@ -103,9 +132,6 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   if (partitions < 1) {
     return no(ErrorCode.INVALID_PARTITIONS, 'Number of partitions was set to an invalid non-positive value.');
   }
-  if (partitions > partitionsMax) {
-    return no(ErrorCode.INVALID_PARTITIONS, `Number of partitions is above the limit of ${partitionsMax}.`);
-  }
   const isDefault = wanted.replicationFactor === -1;
   const replicationFactor = isDefault ? settings['default.replication.factor'] : wanted.replicationFactor;
   if (replicationFactor < 1) {
@@ -150,9 +176,6 @@ const planAssignments = (
     if (!indexes.has(index)) {
       return no(ErrorCode.INVALID_REPLICA_ASSIGNMENT, 'partitions should be a consecutive 0-based integer sequence');
     }
-  }
-  if (assignments.length > partitionsMax) {
-    return no(ErrorCode.INVALID_PARTITIONS, `Number of partitions is above the limit of ${partitionsMax}.`);
   }
   for (const { brokerIds } of assignments) {
     if (brokerIds.length === 0) {

@@ -6,6 +6,7 @@ import { ZERO_UUID } from '../../../wire/cursor.ts';
 import { clusterOperations, operationsNotAsked, topicOperations } from '../authorized-operations.ts';
 import { ErrorCode } from '../error-codes.ts';
 import type { MetadataRequest, MetadataResponseInput, MetadataResponseTopicInput } from '../generated/metadata.ts';
+import { kafkaLimits } from '../kafka-limits.ts';
 import type { RequestContext } from '../request-context.ts';
 import { clusterMetadataTopic, isInternalTopic, topicNameProblem, uuidOfTopic } from '../topic-directory.ts';
 
@@ -31,21 +32,27 @@ const describeTopics = (request: MetadataRequest, context: RequestContext): Meta
   if (topics === null || (context.version === 0 && topics.length === 0)) {
     return context.topics.list().map((topic) => describeTopic(topic, context));
   }
+  const created = { partitions: 0 };
   return topics.map(({ topicId, name }) => {
     if (topicId !== ZERO_UUID) {
       const topic = context.topics.findById(topicId);
       return topic === undefined ? failure(null, ErrorCode.UNKNOWN_TOPIC_ID, topicId) : describeTopic(topic, context);
     }
-    return describeNamed(name ?? '', request.allowAutoTopicCreation, context);
+    return describeNamed(name ?? '', request.allowAutoTopicCreation ? created : undefined, context);
   });
 };
 
-const describeNamed = (name: string, mayCreate: boolean, context: RequestContext): MetadataResponseTopicInput => {
+/** @param created by the request so far; undefined: nothing may be */
+const describeNamed = (
+  name: string,
+  created: { partitions: number } | undefined,
+  context: RequestContext,
+): MetadataResponseTopicInput => {
   const topic = context.topics.find(name);
   if (topic !== undefined) return describeTopic(topic, context);
   if (topicNameProblem(name) !== undefined) return failure(name, ErrorCode.INVALID_TOPIC_EXCEPTION);
   const { settings, broker } = context;
-  if (!mayCreate || !settings['auto.create.topics.enable'] || context.topics.isTaken(name)) {
+  if (created === undefined || !settings['auto.create.topics.enable'] || context.topics.isTaken(name)) {
     return failure(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION);
   }
   if (name === clusterMetadataTopic || context.topics.collision(name) !== undefined) {
@@ -53,8 +60,13 @@ const describeNamed = (name: string, mayCreate: boolean, context: RequestContext
   }
   // The one error of a topic that all clients take for "ask again".
   if (!broker.hasRoom) return failure(name, ErrorCode.LEADER_NOT_AVAILABLE);
+  const partitions = settings['num.partitions'];
+  // Clients ask again on this error.
+  if (created.partitions > 0 && created.partitions + partitions > kafkaLimits.autoCreatedPartitionsMax) {
+    return failure(name, ErrorCode.LEADER_NOT_AVAILABLE);
+  }
+  created.partitions += partitions;
   try {
-    const partitions = settings['num.partitions'];
     return describeTopic(broker.createTopic({ vhost: '/', name, partitions, config: new Map() }), context);
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error;
