@@ -16,6 +16,7 @@ import { decodeFetchRequest, encodeFetchResponse } from './generated/fetch.ts';
 import { handleUnsupportedApiVersions } from './handlers/api-versions.ts';
 import { handleProduce } from './handlers/produce.ts';
 import { kafkaLimits } from './kafka-limits.ts';
+import type { ReceiveBudget, Receiver, ReceiveShare } from './receive-budget.ts';
 import { type FrameCursor, ReceivedBytes } from './received-bytes.ts';
 import type { Advertised, KafkaServices, RequestContext } from './request-context.ts';
 import { ResponseQueue, type ResponseQueueOwner, type ResponseSlot } from './response-queue.ts';
@@ -29,6 +30,8 @@ export interface ConnectionHost {
   readonly cursor: FrameCursor;
   /** Received and unanswered bytes of all connections. */
   unansweredBytes: number;
+  /** Received bytes of all connections that are not handled yet. */
+  readonly receiveBudget: ReceiveBudget;
   closed(connection: KafkaConnection): void;
 }
 
@@ -36,7 +39,7 @@ export interface ConnectionHost {
 const smallestRequestBytes = 8;
 const lengthBytes = 4;
 
-export class KafkaConnection implements ResponseQueueOwner {
+export class KafkaConnection implements ResponseQueueOwner, Receiver {
   readonly #socket: Socket;
   readonly #host: ConnectionHost;
   readonly #services: KafkaServices;
@@ -44,6 +47,7 @@ export class KafkaConnection implements ResponseQueueOwner {
   readonly #clientHost: string;
   readonly #received = new ReceivedBytes();
   readonly #queue: ResponseQueue;
+  readonly #share: ReceiveShare;
   readonly #reader = new Reader(Buffer.alloc(0));
   #fetch: FetchWork | undefined;
   #unansweredBytes = 0;
@@ -51,6 +55,10 @@ export class KafkaConnection implements ResponseQueueOwner {
   #paused = false;
   /** Its requests took their time in this turn. */
   #turnLeft = false;
+  /** By the budget, until there is memory for the rest of a request. */
+  #heldBack = false;
+  /** Since the budget was told. */
+  #handledSome = false;
   #closing = false;
   #closed = false;
   /** By the broker's clock. */
@@ -63,6 +71,7 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.#advertised = advertised;
     this.#clientHost = `/${(socket.remoteAddress ?? 'unknown').replace(/^::ffff:/, '')}`;
     this.#queue = new ResponseQueue(socket, services.broker.gate, this);
+    this.#share = host.receiveBudget.join(this);
     this.lastRequestMs = services.broker.clock.now();
     socket.setNoDelay(true);
     receive(socket, (chunk) => this.#onData(chunk));
@@ -99,8 +108,40 @@ export class KafkaConnection implements ResponseQueueOwner {
     if (this.#paused && !this.#closing && !this.#mustPause()) {
       this.#paused = false;
       this.#process();
-      if (!this.#paused && !this.#closed) this.#socket.resume();
+      this.#noteReceived();
+      this.#resume();
     }
+  }
+
+  get isReading(): boolean {
+    return !this.#paused && !this.#heldBack && !this.#closed && !this.#closing;
+  }
+
+  holdBack(): void {
+    this.#heldBack = true;
+    this.#socket.pause();
+  }
+
+  goOn(): void {
+    this.#heldBack = false;
+    this.#resume();
+  }
+
+  closeStalled(): void {
+    this.#refuse(new MalformedError('the rest of a large request came too slowly while others waited for memory'));
+  }
+
+  #resume(): void {
+    if (this.isReading) this.#socket.resume();
+  }
+
+  /** Tells the budget what is left. */
+  #noteReceived(): void {
+    if (this.#closed) return;
+    const received = this.#received;
+    const requestBytes = received.availableBytes < lengthBytes ? 0 : lengthBytes + received.peekInt32();
+    this.#share.note(received.heldBytes, requestBytes, this.#handledSome);
+    this.#handledSome = false;
   }
 
   #onData(chunk: Buffer): void {
@@ -109,10 +150,12 @@ export class KafkaConnection implements ResponseQueueOwner {
     this.lastRequestMs = this.#services.broker.clock.now();
     if (!this.#paused) this.#process();
     this.#received.leaveChunk();
+    this.#noteReceived();
   }
 
   #onClose(): void {
     this.#closed = true;
+    this.#share.leave();
     this.#fetch?.cancel();
     this.#queue.close();
     this.#host.unansweredBytes -= this.#unansweredBytes;
@@ -183,6 +226,7 @@ export class KafkaConnection implements ResponseQueueOwner {
     if (key === ApiKey.Produce && isSupported(support, version)) this.#handleProduce(support, version, requestBytes);
     else this.#handleOther(support, version, requestBytes);
     received.consume(requestBytes);
+    this.#handledSome = true;
     return true;
   }
 
@@ -220,7 +264,7 @@ export class KafkaConnection implements ResponseQueueOwner {
 
   #handleOther(support: ApiSupport, version: number, requestBytes: number): void {
     // Copied: a handler may keep bytes of it, and answer later.
-    const reader = this.#reader.reset(Buffer.from(this.#received.contiguous(requestBytes)));
+    const reader = this.#reader.reset(this.#received.copy(requestBytes));
     const { correlationId, clientId } = readRequestHeader(reader);
     const services = this.#services;
     if (!isSupported(support, version)) {

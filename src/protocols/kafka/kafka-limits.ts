@@ -6,6 +6,22 @@ export const kafkaLimits = {
   connectionUnansweredBytesMax: 32 * 1024 * 1024,
   /** The same for all connections together; then a connection waits for its own answers before it reads on. */
   unansweredBytesMax: 128 * 1024 * 1024,
+  /** Received bytes of requests that are not whole, of all connections; above it large ones are read one after the other. */
+  unfinishedBytesMax: 128 * 1024 * 1024,
+  /** A request up to this size is small. */
+  smallRequestBytes: 1024 * 1024,
+  /** The same for small requests, which wait only when large ones do already. */
+  unfinishedSmallBytesMax: 256 * 1024 * 1024,
+  /** What a chunk of received bytes counts beside its length. */
+  chunkOverheadBytes: 256,
+  /** While others wait for memory, who holds some and sends nothing for so long is closed. */
+  stalledRequestMs: 10_000,
+  /** Of those that have received more than this. */
+  stalledBytesMin: 64 * 1024,
+  /** How fast a request must come whose turn it is, from `stalledRequestMs` on. */
+  turnBytesPerSecond: 1024 * 1024,
+  /** How often is looked for such connections. */
+  stallCheckMs: 1000,
   /** Bytes that the kernel has not taken; above it no Fetch starts and nothing is read until all are taken. */
   outputBytesMax: 1024 * 1024,
   /** Reads of one Fetch from storage, one after the other, before it is answered with what it has. */

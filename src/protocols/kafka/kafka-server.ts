@@ -10,6 +10,7 @@ import { Writer } from '../../wire/writer.ts';
 import { type ConnectionHost, KafkaConnection } from './kafka-connection.ts';
 import { kafkaLimits } from './kafka-limits.ts';
 import { assertKafkaSettings, type KafkaSettings } from './kafka-settings.ts';
+import { ReceiveBudget } from './receive-budget.ts';
 import { FrameCursor } from './received-bytes.ts';
 import type { Advertised, KafkaServices } from './request-context.ts';
 import { TopicDirectory } from './topic-directory.ts';
@@ -26,6 +27,7 @@ export class KafkaServer implements ConnectionHost {
   readonly writer = new Writer();
   readonly cursor = new FrameCursor();
   unansweredBytes = 0;
+  readonly receiveBudget: ReceiveBudget;
   readonly #options: KafkaServerOptions;
   readonly #connections = new Set<KafkaConnection>();
   #services: KafkaServices | undefined;
@@ -37,6 +39,7 @@ export class KafkaServer implements ConnectionHost {
     assertKafkaSettings(options.settings);
     this.#options = options;
     this.logger = options.logger;
+    this.receiveBudget = new ReceiveBudget(options.broker().clock);
     // Groups of before go on at once: their members' session timeouts run whether or not anyone connects.
     this.#servicesOfNow();
   }

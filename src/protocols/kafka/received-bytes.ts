@@ -4,6 +4,7 @@
  */
 import type { BatchSource } from '../../log/append-batch.ts';
 import { MalformedError } from '../../wire/cursor.ts';
+import { kafkaLimits } from './kafka-limits.ts';
 
 const emptyBuffer = Buffer.alloc(0);
 
@@ -15,6 +16,11 @@ export class ReceivedBytes {
 
   get availableBytes(): number {
     return this.#availableBytes;
+  }
+
+  /** Memory that it takes: very small chunks are mostly what keeps them. */
+  get heldBytes(): number {
+    return this.#availableBytes + this.#chunks.length * kafkaLimits.chunkOverheadBytes;
   }
 
   push(chunk: Buffer): void {
@@ -36,7 +42,7 @@ export class ReceivedBytes {
   peekInt32(): number {
     const first = this.#chunks[0]!;
     if (this.#start + 4 <= first.length) return first.readInt32BE(this.#start);
-    return this.#copy(4).readInt32BE(0);
+    return this.copy(4).readInt32BE(0);
   }
 
   /** Drops bytes from the front. */
@@ -61,7 +67,7 @@ export class ReceivedBytes {
     if (first !== undefined && this.#start + lengthBytes <= first.length) {
       return first.subarray(this.#start, this.#start + lengthBytes);
     }
-    return this.#copy(lengthBytes);
+    return this.copy(lengthBytes);
   }
 
   /** Points a cursor at the first bytes. It is valid until the next push or consume. */
@@ -69,7 +75,8 @@ export class ReceivedBytes {
     cursor.reset(this.#chunks, this.#start, lengthBytes);
   }
 
-  #copy(lengthBytes: number): Buffer {
+  /** The same in memory of its own. */
+  copy(lengthBytes: number): Buffer {
     const copy = Buffer.allocUnsafe(lengthBytes);
     let at = 0;
     for (let index = 0; at < lengthBytes; index++) {
