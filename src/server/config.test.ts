@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ConfigError, resolveConfig } from './config.ts';
 import { settingNames, settings } from './config-schema.ts';
+import { headSettings } from './heads.ts';
 import { nearestName } from './nearest-name.ts';
 import { environmentName, formatValue, parseSetting } from './setting.ts';
 
@@ -134,4 +135,17 @@ test('every default is a valid value of its type, also as text', () => {
 test('names of settings and of their environment variables are unique', () => {
   assert.equal(new Set(settingNames).size, settingNames.length);
   assert.equal(new Set(settingNames.map(environmentName)).size, settingNames.length);
+});
+
+test('a default replication factor above the one node is refused unless any is accepted', () => {
+  const settingsOf = (...assignments: string[]) => headSettings(resolveConfig({ assignments }));
+  const factor = 'kafka.default.replication.factor=3';
+  assert.throws(() => settingsOf(factor), refused(/kafka\.default\.replication\.factor must be 1/));
+  const accepted = settingsOf(factor, 'kafka.accept.any.replication.factor=true');
+  assert.equal(accepted.kafka['default.replication.factor'], 3);
+});
+
+test('topics are not made with more partitions by default than a request may ask for', () => {
+  assert.equal(resolveConfig({ assignments: ['kafka.num.partitions=10000'] }).integer('kafka.num.partitions'), 10_000);
+  assert.throws(() => resolveConfig({ assignments: ['kafka.num.partitions=10001'] }), refused(/between 1 and 10000/));
 });

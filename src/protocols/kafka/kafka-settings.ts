@@ -41,7 +41,7 @@ export const kafkaSettingTable = [
     true,
     'Create a topic when a client asks for metadata of an unknown one.',
   ),
-  entry('num.partitions', integer(1), 1, 'Partitions of topics created without a number.'),
+  entry('num.partitions', integer(1, 10_000), 1, 'Partitions of topics created without a number.'),
   entry('default.replication.factor', integer(1, 32_767), 1, 'Replication factor of topics created without one.'),
   entry(
     'accept.any.replication.factor',
@@ -147,5 +147,10 @@ export const settingText = (value: string | number | boolean): string =>
 export const assertKafkaSettings = (settings: KafkaSettings): void => {
   if (settings['group.min.session.timeout.ms'] > settings['group.max.session.timeout.ms']) {
     throw new Error('kafka.group.min.session.timeout.ms must not be above kafka.group.max.session.timeout.ms');
+  }
+  if (settings['default.replication.factor'] > 1 && !settings['accept.any.replication.factor']) {
+    throw new Error(
+      'kafka.default.replication.factor must be 1, as there is one node, unless kafka.accept.any.replication.factor is true',
+    );
   }
 };

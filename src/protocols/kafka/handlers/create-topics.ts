@@ -132,15 +132,15 @@ const planTopic = (wanted: CreatableTopic, context: RequestContext): Plan => {
   if (partitions < 1) {
     return no(ErrorCode.INVALID_PARTITIONS, 'Number of partitions was set to an invalid non-positive value.');
   }
-  const isDefault = wanted.replicationFactor === -1;
-  const replicationFactor = isDefault ? settings['default.replication.factor'] : wanted.replicationFactor;
+  const replicationFactor =
+    wanted.replicationFactor === -1 ? settings['default.replication.factor'] : wanted.replicationFactor;
   if (replicationFactor < 1) {
     return no(
       ErrorCode.INVALID_REPLICATION_FACTOR,
       'Replication factor must be larger than 0, or -1 to use the default value.',
     );
   }
-  if (replicationFactor > 1 && !isDefault && !settings['accept.any.replication.factor']) {
+  if (replicationFactor > 1 && !settings['accept.any.replication.factor']) {
     return no(
       ErrorCode.INVALID_REPLICATION_FACTOR,
       `Unable to replicate the partition ${replicationFactor} time(s): The target replication factor of ${replicationFactor} cannot be reached because only 1 broker(s) are registered.`,
