@@ -29,7 +29,6 @@ export interface TopicConfig {
 }
 
 const longMax = '9223372036854775807';
-const int32Max = 2_147_483_647;
 
 export const topicConfigTable: readonly TopicConfig[] = [
   {
@@ -186,12 +185,19 @@ export const checkTopicConfig = (name: string, value: string | null): string | u
   }
 };
 
-const checkNumber = (config: TopicConfig, text: string, invalid: (reason: string) => string): string | undefined => {
-  const isNumber = config.type === 'double' ? /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text) : /^[+-]?\d{1,19}$/.test(text);
-  const number = Number(text);
-  if (!isNumber || (config.type === 'int' && Math.abs(number) > int32Max) || Math.abs(number) > 2 ** 63) {
-    return invalid(`Not a number of type ${config.type.toUpperCase()}`);
+/** What Java's parseInt, parseLong and parseDouble read, without hexadecimal fractions, infinity and NaN. */
+const parseNumber = (type: TopicConfig['type'], text: string): number | undefined => {
+  if (type === 'double') {
+    return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[fd]?$/i.test(text) ? Number.parseFloat(text) : undefined;
   }
+  if (!/^[+-]?0*\d{1,19}$/.test(text)) return undefined;
+  const exact = BigInt(text);
+  return BigInt.asIntN(type === 'int' ? 32 : 64, exact) === exact ? Number(exact) : undefined;
+};
+
+const checkNumber = (config: TopicConfig, text: string, invalid: (reason: string) => string): string | undefined => {
+  const number = parseNumber(config.type, text);
+  if (number === undefined) return invalid(`Not a number of type ${config.type.toUpperCase()}`);
   if (config.min !== undefined && number < config.min) return invalid(`Value must be at least ${config.min}`);
   if (config.max !== undefined && number > config.max) return invalid(`Value must be no more than ${config.max}`);
   return undefined;
