@@ -24,20 +24,28 @@ export interface InProcessKafkaOptions {
   readonly broker?: Partial<BrokerOptions>;
 }
 
+interface LogLines {
+  readonly errors: string[];
+  readonly warnings: string[];
+}
+
 export class InProcessKafka implements AsyncDisposable {
   readonly broker: Broker;
   readonly server: KafkaServer;
   readonly disk: MemoryDisk;
   /** Log lines of level error: a handler failed on what it was sent. */
   readonly errors: readonly string[];
+  /** Log lines of level warn: a connection was closed for what it sent. */
+  readonly warnings: readonly string[];
   readonly #listener: Server;
   readonly #clients: RawClient[] = [];
 
   private constructor(
     broker: Broker,
-    { server, listener, disk, errors }: { server: KafkaServer; listener: Server; disk: MemoryDisk; errors: string[] },
+    { server, listener, disk, lines }: { server: KafkaServer; listener: Server; disk: MemoryDisk; lines: LogLines },
   ) {
-    this.errors = errors;
+    this.errors = lines.errors;
+    this.warnings = lines.warnings;
     this.broker = broker;
     this.server = server;
     this.disk = disk;
@@ -48,13 +56,16 @@ export class InProcessKafka implements AsyncDisposable {
     const disk = options.disk ?? new MemoryDisk();
     const broker = await openBroker({ storage: new MemoryStorage(disk), durability: 'sync', ...options.broker });
     const settings = { ...defaultKafkaSettings, 'group.initial.rebalance.delay.ms': 0, ...options.settings };
-    const errors: string[] = [];
-    const logger = pino({ level: 'error' }, { write: (line: string) => errors.push(line) });
+    const lines: LogLines = { errors: [], warnings: [] };
+    const write = (line: string): void => {
+      (line.startsWith('{"level":40,') ? lines.warnings : lines.errors).push(line);
+    };
+    const logger = pino({ level: 'warn' }, { write });
     const server = new KafkaServer({ broker: () => broker, settings, logger });
     const listener = createServer((socket) => server.accept(socket));
     listener.listen(0, '127.0.0.1');
     await once(listener, 'listening');
-    return new InProcessKafka(broker, { server, listener, disk, errors });
+    return new InProcessKafka(broker, { server, listener, disk, lines });
   }
 
   get port(): number {

@@ -19,6 +19,7 @@ import { kafkaLimits } from './kafka-limits.ts';
 import type { ReceiveBudget, Receiver, ReceiveShare } from './receive-budget.ts';
 import { type FrameCursor, ReceivedBytes } from './received-bytes.ts';
 import type { Advertised, KafkaServices, RequestContext } from './request-context.ts';
+import { lengthProblem, smallestRequestBytes } from './request-length.ts';
 import { ResponseQueue, type ResponseQueueOwner, type ResponseSlot } from './response-queue.ts';
 import { readRequestHeader } from './schema/request-header.ts';
 
@@ -35,8 +36,6 @@ export interface ConnectionHost {
   closed(connection: KafkaConnection): void;
 }
 
-/** int16 key, int16 version, int32 correlation id. */
-const smallestRequestBytes = 8;
 const lengthBytes = 4;
 
 export class KafkaConnection implements ResponseQueueOwner, Receiver {
@@ -210,10 +209,8 @@ export class KafkaConnection implements ResponseQueueOwner, Receiver {
     const received = this.#received;
     if (received.availableBytes < lengthBytes) return false;
     const requestBytes = received.peekInt32();
-    const requestBytesMax = this.#services.settings['socket.request.max.bytes'];
-    if (requestBytes < smallestRequestBytes || requestBytes > requestBytesMax) {
-      throw new MalformedError(`request of ${requestBytes} bytes, at most ${requestBytesMax} are allowed`);
-    }
+    const problem = lengthProblem(requestBytes, this.#services.settings['socket.request.max.bytes']);
+    if (problem !== undefined) throw new MalformedError(problem);
     if (received.availableBytes < lengthBytes + requestBytes) return false;
     received.consume(lengthBytes);
     this.#unansweredBytes += requestBytes;
@@ -223,7 +220,8 @@ export class KafkaConnection implements ResponseQueueOwner, Receiver {
     const version = start.readInt16BE(2);
     const support = findApi(key);
     if (support === undefined) throw new MalformedError(`unknown api key ${key}`);
-    if (key === ApiKey.Produce && isSupported(support, version)) this.#handleProduce(support, version, requestBytes);
+    if (!isSupported(support, version)) this.#handleUnsupported(support, version, start.readInt32BE(4), requestBytes);
+    else if (key === ApiKey.Produce) this.#handleProduce(support, version, requestBytes);
     else this.#handleOther(support, version, requestBytes);
     received.consume(requestBytes);
     this.#handledSome = true;
@@ -262,19 +260,20 @@ export class KafkaConnection implements ResponseQueueOwner, Receiver {
     }
   }
 
+  /** Nothing of it is read but what all versions have. */
+  #handleUnsupported(support: ApiSupport, version: number, correlationId: number, requestBytes: number): void {
+    if (support.key !== ApiKey.ApiVersions) {
+      throw new MalformedError(`${support.name} version ${version} is not supported`);
+    }
+    const slot = this.#queue.push(requestBytes);
+    this.#respond(slot, 0, correlationId, (writer) => handleUnsupportedApiVersions(writer));
+  }
+
   #handleOther(support: ApiSupport, version: number, requestBytes: number): void {
     // Copied: a handler may keep bytes of it, and answer later.
     const reader = this.#reader.reset(this.#received.copy(requestBytes));
     const { correlationId, clientId } = readRequestHeader(reader);
     const services = this.#services;
-    if (!isSupported(support, version)) {
-      if (support.key !== ApiKey.ApiVersions) {
-        throw new MalformedError(`${support.name} version ${version} is not supported`);
-      }
-      const slot = this.#queue.push(requestBytes);
-      this.#respond(slot, 0, correlationId, (writer) => handleUnsupportedApiVersions(writer));
-      return;
-    }
     const headerVersion = responseHeaderVersion(support, version);
     if (support.key === ApiKey.Fetch) {
       this.#handleFetch(reader, version, headerVersion, correlationId, requestBytes);
