@@ -26,8 +26,6 @@ export const kafkaLimits = {
   outputBytesMax: 1024 * 1024,
   /** Reads of one Fetch from storage, one after the other, before it is answered with what it has. */
   fetchLoadsMax: 64,
-  /** How long a close waits for the disk, and again for peers to take what they are sent. */
-  closeTimeoutMs: 2000,
   /** How often idle connections are looked for, at most. */
   idleCheckMsMax: 60_000,
   /** Entries and records that a ListOffsets by time looks at in one turn, some more if they are in one block. */

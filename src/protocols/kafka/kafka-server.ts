@@ -69,37 +69,22 @@ export class KafkaServer implements ConnectionHost {
 
   /**
    * What was received is decided, made durable and answered; then all connections are closed. Kafka's protocol has no
-   * goodbye: clients connect again, elsewhere or later. What cannot be answered in time goes without.
+   * goodbye: clients connect again, elsewhere or later. Takes as long as storage and the clients do: the caller cuts those off
+   * that take too long.
    */
   async close(): Promise<void> {
     this.#closing = true;
     for (const connection of this.#connections) connection.beginClose();
-    if (this.#connections.size > 0) await this.#untilDurable();
     if (this.#connections.size > 0) {
       const allClosed = new Promise<void>((resolve) => {
         this.#onAllClosed = resolve;
       });
+      const durable = this.#servicesOfNow().broker.gate.durableNow();
+      await Promise.race([durable.catch(() => {}), allClosed]);
       for (const connection of this.#connections) connection.endClose();
-      const timer = setTimeout(() => this.#destroyAll(), kafkaLimits.closeTimeoutMs);
       await allClosed;
-      clearTimeout(timer);
     }
     this.#services?.groups.close();
-  }
-
-  #destroyAll(): void {
-    for (const connection of this.#connections) connection.destroy();
-  }
-
-  /** Or until it is clear that storage does not get there. */
-  async #untilDurable(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, kafkaLimits.closeTimeoutMs);
-    });
-    const durable = this.#servicesOfNow().broker.gate.durableNow();
-    await Promise.race([durable.catch(() => {}), timeout]);
-    clearTimeout(timer);
   }
 
   #servicesOfNow(): KafkaServices {
