@@ -96,6 +96,7 @@ test('a group: create, list, describe, delete', async () => {
 test('many and large messages pass', async () => {
   const lines = Array.from({ length: 5000 }, (_, i) => `${i}-${'x'.repeat(i % 200)}`);
   const input = `${lines.join('\n')}\n${'y'.repeat(3_000_000)}\n`;
+  await output(['topic', 'create', 'bulk', '--topic-config', 'max.message.bytes=4000000']);
   assert.equal(await output(['produce', 'bulk', '--json'], { input }), '{"count":5001}\n');
   assert.equal(await output(['consume', 'bulk', '-e']), input);
   await output(['queue', 'create', 'bulk-queue']);

@@ -6,7 +6,9 @@ import { limits } from '../../core/limits.ts';
 import { appendBatch } from '../../log/append-batch.ts';
 import { batchSource, encodeBatch, type NewRecord } from '../../log/batch-encode.ts';
 import type { Log } from '../../log/log.ts';
+import { topicRules } from '../../protocols/kafka/topic-config.ts';
 import type { Config } from '../config.ts';
+import { headSettings } from '../heads.ts';
 import type { AdminRequest, ProduceLine, ProduceRecord } from './admin-protocol.ts';
 import { createTopic, defaultVhost } from './catalog-operations.ts';
 import { durable } from './durable.ts';
@@ -22,11 +24,18 @@ interface Batch {
   bytes: number;
 }
 
+/** Where the records go, and by which of the topic's rules. */
+interface Destination {
+  readonly choose: (key: Buffer | null) => Log;
+  readonly batchBytesMax: number;
+  readonly stampsAppendTime: boolean;
+}
+
 const bytesOf = (text: string | null | undefined): Buffer | null => (text == null ? null : Buffer.from(text, 'base64'));
 
 export class ProduceSession {
   readonly #broker: Broker;
-  readonly #choose: (key: Buffer | null) => Log;
+  readonly #destination: Destination;
   readonly #batches = new Map<Log, Batch>();
   #recordCount = 0;
   #undurableBytes = 0;
@@ -36,7 +45,7 @@ export class ProduceSession {
   /** @throws BrokerError when nothing can be produced there */
   constructor(broker: Broker, config: Config, request: Extract<AdminRequest, { op: 'produce' }>) {
     this.#broker = broker;
-    this.#choose = destination(broker, config, request);
+    this.#destination = destination(broker, config, request);
   }
 
   /** The number of records once all are durable, after the last line; undefined before. @throws BrokerError */
@@ -62,7 +71,7 @@ export class ProduceSession {
       headers: headers.map(([name, header]) => ({ name, value: bytesOf(header) })),
       timestampMs: this.#broker.clock.now(),
     };
-    const log = this.#choose(record.key);
+    const log = this.#destination.choose(record.key);
     let batch = this.#batches.get(log);
     if (batch === undefined) {
       batch = { records: [], bytes: 0 };
@@ -98,11 +107,20 @@ export class ProduceSession {
     if (!this.#broker.hasRoom) {
       throw new BrokerError('storage-full', 'the broker takes no new messages until consumers have made room');
     }
+    this.#append(log, records);
+  }
+
+  #append(log: Log, records: readonly NewRecord[]): void {
+    const { batchBytesMax, stampsAppendTime } = this.#destination;
     const batch = encodeBatch(records);
-    if (batch.length > limits.messageBytesMax) {
-      throw new BrokerError('too-large', `a message may have ${limits.messageBytesMax} bytes at most`);
+    if (batch.length > batchBytesMax) {
+      if (records.length === 1) throw new BrokerError('too-large', `a message may have ${batchBytesMax} bytes at most`);
+      const half = Math.ceil(records.length / 2);
+      this.#append(log, records.slice(0, half));
+      this.#append(log, records.slice(half));
+      return;
     }
-    const options = { nowMs: this.#broker.clock.now(), stampsAppendTime: false, producersExpiredBeforeMs: 0 };
+    const options = { nowMs: this.#broker.clock.now(), stampsAppendTime, producersExpiredBeforeMs: 0 };
     const outcome = appendBatch(log, batchSource(batch), options);
     if (outcome.kind !== 'appended') throw new Error(`the batch was refused: ${outcome.kind}`);
     this.#undurableBytes += batch.length;
@@ -113,7 +131,7 @@ const destination = (
   broker: Broker,
   config: Config,
   { name, partition }: Extract<AdminRequest, { op: 'produce' }>,
-): ((key: Buffer | null) => Log) => {
+): Destination => {
   const vhost = defaultVhost(broker);
   const queue = vhost.queue(name);
   if (queue !== undefined) {
@@ -121,17 +139,19 @@ const destination = (
       throw new BrokerError('invalid-argument', `'${name}' is a queue: it has no partitions`);
     vhost.requireAccess(queue, undefined);
     const { log } = queue;
-    if (log !== undefined) return () => log;
+    if (log !== undefined) return { choose: () => log, batchBytesMax: limits.messageBytesMax, stampsAppendTime: false };
     throw new BrokerError(
       'unsupported',
       `queue '${name}' is a subscription on topic '${queue.topic.name}': produce to the topic`,
     );
   }
   const topic = vhost.topic(name) ?? autoCreate(broker, config, name, partition);
-  if (partition === undefined) return (key) => topic.partitionFor(key ?? undefined, '');
+  const { batchBytesMax, stampsAppendTime } = topicRules(topic, headSettings(config).kafka);
+  const rules = { batchBytesMax, stampsAppendTime };
+  if (partition === undefined) return { choose: (key) => topic.partitionFor(key ?? undefined, ''), ...rules };
   requirePartition(name, partition, topic.partitions.length);
   const chosen = topic.partitions[partition]!;
-  return () => chosen;
+  return { choose: () => chosen, ...rules };
 };
 
 const requirePartition = (name: string, partition: number, count: number): void => {
