@@ -266,6 +266,8 @@ export interface ShardLog {
    */
   writeCheckpoint(checkpoint: Checkpoint, pieces?: CheckpointPieces): Promise<void>;
 
+  /** close() will follow: from now on the log fails if what was committed has to wait for space. */
+  beginClose(): void;
   /**
    * Resolves when all that was committed is durable, or cannot become so, and files are closed. A failed log is closed
    * before another is opened in its place: its background work may still be writing.

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FaultyStorage } from '../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { DurableGate } from './gate.ts';
 import { LocalLog } from './local/local-log.ts';
@@ -46,4 +47,20 @@ test('after a failure elsewhere a log that is still at work stores no checkpoint
   await churn();
   assert.equal(owner.checkpointCount, checkpointCount);
   await shard.close();
+});
+
+test('close ends although a checkpoint waits for a file of the log that cannot be made', async () => {
+  const gate = new DurableGate(1);
+  const storage = new FaultyStorage(new MemoryStorage(new MemoryDisk()));
+  const log = new LocalLog({ storage, durability: 'sync', limits });
+  const owner = new Forgetful();
+  const shard = new Shard(0, log, gate);
+  shard.register(owner);
+  shard.onFailed = (error) => gate.fail(error);
+  await shard.open();
+  storage.inject({ operation: 'open', name: /^wal-/, nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error' });
+  for (let i = 0; i < 40; i++) shard.commitRecord(recordType.catalog, 0, Buffer.alloc(kib));
+  while (owner.checkpointCount === 0) await new Promise((resolve) => setImmediate(resolve));
+  await shard.close();
+  assert.ok(gate.hasFailed, 'what waited is told that it is not durable');
 });

@@ -254,6 +254,8 @@ export class Shard {
 
   async close(): Promise<void> {
     this.#closing = true;
+    // A checkpoint under way may wait for a file of the log that cannot be made.
+    this.log.beginClose();
     await this.#checkpointing;
     if (this.log.wantsClosingCheckpoint) await this.#checkpoint(this.log.wantsPlaces ? this.#places : undefined);
     await this.log.close();

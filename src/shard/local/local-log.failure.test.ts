@@ -96,6 +96,17 @@ test('a file is not begun on a disk that has no room for it', async () => {
   await log.close();
 });
 
+test('a file that frames wait for is prepared although one before it cannot be, which costs no room', async () => {
+  const storage = new FaultyStorage(new MemoryStorage());
+  const log = makeLog(storage);
+  await openAndReplay(log);
+  storage.inject({ operation: 'sync', name: /^wal-0*1$/, nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error' });
+  for (let index = 0; index < 12; index++) append(log, commitBytes(index, 10_000));
+  await untilDurable(log);
+  await until(() => log.hasRoom);
+  await log.close();
+});
+
 test('a full disk at the very first start fails the open instead of hanging', async () => {
   const storage = new FaultyStorage(new MemoryStorage());
   storage.inject({ operation: 'truncate', nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error', code: 'ENOSPC' });

@@ -79,6 +79,8 @@ export class LocalLog implements ShardLog {
   readonly segments: SegmentFiles;
   readonly #checkpoints: CheckpointStore;
   #state: State = 'new';
+  /** Nobody waits any more for space that may come. */
+  #isToBeClosed = false;
   #checkpointing: Promise<void> | undefined;
   /** After a failed checkpoint, until another one is wanted. */
   #checkpointRetry: { cancel(): void } | undefined;
@@ -114,7 +116,7 @@ export class LocalLog implements ShardLog {
       onRoomChanged: (hasRoom) => this.onRoomChanged(hasRoom),
       onPrepareFailed: (error) => {
         // Whoever opens or closes waits for that write; a log at work goes on without room.
-        if (this.#state === 'opening' || this.#state === 'closing') this.#writer.fail(error);
+        if (this.#state !== 'open' || this.#isToBeClosed) this.#writer.fail(error);
       },
     });
     this.#writer = new GroupWriter({
@@ -401,7 +403,7 @@ export class LocalLog implements ShardLog {
     this.#hasLoss = false;
     await this.#files.reclaim(reclaimed);
     await this.segments.reclaim(reclaimedSegments);
-    if (reclaimedSegments.length > 0) this.#files.noteSpaceFreed();
+    if (reclaimedSegments.length > 0) this.#files.retryNow();
   }
 
   /** The cuts of the files come behind the places: both serve to pass over the files at open. */
@@ -434,8 +436,14 @@ export class LocalLog implements ShardLog {
     };
   }
 
+  beginClose(): void {
+    this.#isToBeClosed = true;
+    this.#files.retryNow();
+  }
+
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
+    this.beginClose();
     this.#checkpointRetry?.cancel();
     if (this.#state === 'open') {
       this.#state = 'closing';

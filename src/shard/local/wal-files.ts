@@ -72,6 +72,8 @@ export class WalFiles {
   #prepareHasFailed = false;
   #retryMs = prepareRetryMsMin;
   #retryTimer: { cancel(): void } | undefined;
+  /** What is tried again then. */
+  #failed: WalFile | undefined;
   /** The run of the background loop under way. */
   #running: Promise<void> | undefined;
   /** Something may be to do since the loop looked last. */
@@ -187,8 +189,12 @@ export class WalFiles {
       if (needsUpcoming) this.#addUpcoming(undefined);
       this.#kick();
     }
-    if (file.readyBytes >= endOffset && file.handle !== undefined) callback();
-    else this.#waiting = { file, endOffset, callback };
+    if (file.readyBytes >= endOffset && file.handle !== undefined) {
+      callback();
+      return;
+    }
+    this.#waiting = { file, endOffset, callback };
+    if (this.#retryTimer !== undefined && this.#failed !== file) this.retryNow();
   }
 
   hold(position: number): void {
@@ -267,11 +273,11 @@ export class WalFiles {
     await this.#closeHandles(file);
     if (this.#isStopped) return;
     this.#reclaimed.push(file.name);
-    this.noteSpaceFreed();
+    this.retryNow();
   }
 
-  /** The disk has more space than before: what failed for want of it is tried again at once. */
-  noteSpaceFreed(): void {
+  /** What failed is tried again at once: the disk has more space than before, or somebody cannot wait. */
+  retryNow(): void {
     this.#retryTimer?.cancel();
     this.#retryTimer = undefined;
     this.#kick();
@@ -331,7 +337,7 @@ export class WalFiles {
   async #run(): Promise<void> {
     while (!this.#isStopped) {
       this.#isKicked = false;
-      const file = this.#unprepared.find((each) => this.#isDue(each));
+      const file = this.#nextToPrepare();
       try {
         if (file !== undefined) await this.#prepare(file);
         else if (this.#reclaimed.length > 0) await this.#disposeReclaimed();
@@ -339,11 +345,29 @@ export class WalFiles {
         this.#retryMs = prepareRetryMsMin;
       } catch (error) {
         if (file !== undefined && (await this.#relieve(file))) continue;
-        this.#retryLater(file !== undefined);
+        this.#failed = file;
+        this.#retryLater(file !== undefined && this.#isNeeded(file));
         if (file !== undefined && this.#waiting?.file === file) this.#options.onPrepareFailed(error as Error);
         return;
       }
     }
+  }
+
+  /** What is waited for comes first, and last what is only spared work for later. */
+  #nextToPrepare(): WalFile | undefined {
+    const due = this.#unprepared.filter((each) => this.#isDue(each));
+    const waitedFor = due.find((each) => each === this.#waiting?.file);
+    const needed = waitedFor ?? due.find((each) => this.#isNeeded(each));
+    return needed ?? (this.#reclaimed.length > 0 ? undefined : due[0]);
+  }
+
+  get #lacksFile(): boolean {
+    return this.#unprepared.some((each) => this.#isDue(each) && this.#isNeeded(each));
+  }
+
+  /** Frames are to come into it. */
+  #isNeeded(file: WalFile): boolean {
+    return file.sequence >= this.#active.sequence || file === this.#waiting?.file;
   }
 
   /** After a failure to prepare `file`: uses a reclaimed file for it, or its space. False if nothing could be done. */
@@ -375,7 +399,7 @@ export class WalFiles {
     if (file.readyBytes === this.#walFileBytes) {
       this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== file);
     }
-    if (this.#unprepared.some((each) => this.#isDue(each))) return;
+    if (this.#lacksFile) return;
     this.#prepareHasFailed = false;
     this.#updateRoom();
   }
@@ -440,7 +464,7 @@ export class WalFiles {
 
   #updateRoom(): void {
     const { walBytesMax, walReserveBytes } = this.#options.limits;
-    const hasRoom = !this.#prepareHasFailed && this.usedBytes <= walBytesMax - walReserveBytes;
+    const hasRoom = !(this.#prepareHasFailed && this.#lacksFile) && this.usedBytes <= walBytesMax - walReserveBytes;
     if (hasRoom === this.#hasRoom) return;
     this.#hasRoom = hasRoom;
     this.#options.onRoomChanged(hasRoom);
