@@ -22,6 +22,7 @@ import {
   readSection,
   stateBytes,
 } from './checkpoint-part.ts';
+import { removeIfThere } from './prepare-file.ts';
 import { checkpointDeltasMax } from './wal-limits.ts';
 
 /** The base may be smaller than the deltas after it as long as all of them are small. */
@@ -33,6 +34,16 @@ export interface CheckpointStoreOptions {
   readonly makeRoom: () => Promise<boolean>;
 }
 
+/** What is in the directory when the log opens. */
+export interface FoundCheckpoints {
+  readonly salt: number;
+  /** No checkpoint or part, whole or not, has a higher number. */
+  readonly lastNumber: number;
+  readonly newest: StoredCheckpoint | undefined;
+  /** Numbers of parts that no checkpoint can name. */
+  readonly givenUp: readonly number[];
+}
+
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class CheckpointStore {
@@ -42,17 +53,22 @@ export class CheckpointStore {
   #lastNumber = 0;
   /** The newest checkpoint known to be good. */
   #newest: StoredCheckpoint | undefined;
-  /** While there are any, no file is removed. */
+  /** While there are any, no file of the newest checkpoints is removed. */
   #keeperCount = 0;
+  /** Numbers of checkpoints that could not be stored, as long as there may be files of them. */
+  #givenUp: readonly number[] = [];
 
   constructor(options: CheckpointStoreOptions) {
     this.#options = options;
   }
 
-  start(salt: number, lastNumber: number, newest: StoredCheckpoint | undefined): void {
+  /** Goes on with what was found, and removes what checkpoints left that did not come to be. */
+  async start({ salt, lastNumber, newest, givenUp }: FoundCheckpoints): Promise<void> {
     this.#salt = salt;
     this.#lastNumber = lastNumber;
     this.#newest = newest;
+    this.#givenUp = givenUp;
+    await this.#removeGivenUp();
   }
 
   /** The newest checkpoint. Until letGo() no file of any checkpoint is removed. */
@@ -124,24 +140,41 @@ export class CheckpointStore {
   }
 
   /**
-   * Stores a checkpoint; it counts when this resolves.
+   * Stores a checkpoint; it counts when this resolves. If it rejects nothing of it stays, as soon as the files can be removed.
    * @param filesThen once all pieces are written: waits for what the checkpoint rests on and gives the table of log files
    */
   async write(
-    { position, data }: Checkpoint,
+    checkpoint: Checkpoint,
     pieces: CheckpointPieces | undefined,
     filesThen: () => Promise<readonly FileEntry[]>,
   ): Promise<void> {
     const before = this.#newest;
     const number = ++this.#lastNumber;
+    await this.#removeGivenUp();
+    try {
+      this.#newest = await this.#store(number, checkpoint, pieces, filesThen);
+    } catch (error) {
+      this.#givenUp = [...this.#givenUp, number];
+      await this.#removeGivenUp();
+      throw error;
+    }
+    await this.#removeAllBut(before === undefined ? [this.#newest] : [before, this.#newest]);
+  }
+
+  async #store(
+    number: number,
+    { position, data }: Checkpoint,
+    pieces: CheckpointPieces | undefined,
+    filesThen: () => Promise<readonly FileEntry[]>,
+  ): Promise<StoredCheckpoint> {
+    const before = this.#newest;
     const isBase = pieces?.isBase ?? true;
     if (!isBase && this.needsBase) throw new Error('this checkpoint must be a base');
     const part = pieces === undefined ? undefined : await this.#writePart(number, pieces);
     const parts = [...(isBase ? [] : before!.parts), ...(part === undefined ? [] : [part])];
     const stored = { number, salt: this.#salt, position, data, parts, files: await filesThen() };
     await this.#withRoom(() => storeCheckpoint(this.#options.storage, stored));
-    this.#newest = stored;
-    await this.#removeAllBut(before === undefined ? [stored] : [before, stored]);
+    return stored;
   }
 
   /** Undefined if there are no pieces. */
@@ -171,6 +204,23 @@ export class CheckpointStore {
       if (!isFull || !(await this.#options.makeRoom())) throw error;
       return await work();
     }
+  }
+
+  /** What cannot be removed is tried again with the next checkpoint. */
+  async #removeGivenUp(): Promise<void> {
+    const kept: number[] = [];
+    for (const number of this.#givenUp) await this.#removeFilesOf(number).catch(() => kept.push(number));
+    this.#givenUp = kept;
+  }
+
+  /** A checkpoint that has its name already goes before the part that it names. */
+  async #removeFilesOf(number: number): Promise<void> {
+    const { storage } = this.#options;
+    const name = checkpointName(number);
+    await removeIfThere(storage, `${name}.tmp`);
+    await removeIfThere(storage, name);
+    await storage.syncDirectory();
+    await removeIfThere(storage, partName(number));
   }
 
   /** Leftovers take space but do no harm, so errors do not matter here. */

@@ -134,6 +134,26 @@ test('a checkpoint on a full disk takes the space of a prepared file', async () 
   await again.close();
 });
 
+test('parts that a crash left without a checkpoint are removed at open', async () => {
+  const storage = new MemoryStorage();
+  const log = makeLog(storage);
+  await openAndReplay(log);
+  append(log, commitBytes(0, 100));
+  const pieces = [{ section: 0, bytes: Buffer.from('state') }];
+  await log.writeCheckpoint(
+    { position: log.endPosition, data: Buffer.alloc(0) },
+    { isBase: true, next: () => pieces.shift() },
+  );
+  await log.close();
+  const stored = await storage.list();
+  const left = await storage.open('checkpoint-part-000000000002', { create: true, durable: false });
+  await left.close();
+  const again = makeLog(storage);
+  await openAndReplay(again);
+  assert.deepEqual(await storage.list(), stored);
+  await again.close();
+});
+
 test('a failed write is told once, nothing after it is durable, and a reopened log has what was', async () => {
   for (const effect of ['error', 'short', 'late'] as const) {
     const storage = new FaultyStorage(new MemoryStorage());

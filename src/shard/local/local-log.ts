@@ -180,7 +180,12 @@ export class LocalLog implements ShardLog {
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
       this.#reads.salt = found.salt;
-      this.#checkpoints.start(found.salt, found.lastCheckpointNumber, found.checkpoint);
+      await this.#checkpoints.start({
+        salt: found.salt,
+        lastNumber: found.lastCheckpointNumber,
+        newest: found.checkpoint,
+        givenUp: found.givenUpCheckpoints,
+      });
       const epoch = (found.chain.epoch + 1) as Epoch;
       this.#writer.start(found.endOffset, found.chain, found.salt);
       this.#files.start(found);

@@ -25,6 +25,12 @@ export const writeAll = (file: StorageFile, bytes: Buffer, lengthBytes: number, 
 /** True for an error that says that the file is not there. */
 export const isMissing = (error: unknown): boolean => (error as { code?: string }).code === 'ENOENT';
 
+/** Rejects with the error of the system, unless the file is gone. */
+export const removeIfThere = (storage: Storage, name: string): Promise<void> =>
+  storage.remove(name).catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+  });
+
 /** Creates the file or makes it from a reclaimed one; afterwards header and name are on disk and it has a handle. */
 export const prepareHeader = async (file: WalFile, context: PrepareContext): Promise<void> => {
   const { storage, walFileBytes, salt, durable } = context;

@@ -67,12 +67,17 @@ export interface Recovered {
   readonly checkpoint: StoredCheckpoint | undefined;
   /** No checkpoint file or part has a higher number, damaged or not. */
   readonly lastCheckpointNumber: number;
+  /** Numbers of parts that were written for checkpoints of which there is none. */
+  readonly givenUpCheckpoints: readonly number[];
   /** Something is lost: a checkpoint must follow. */
   readonly hasLoss: boolean;
   /** At most so many bytes of commits behind the checkpoint are lost, all of them before a position. */
   readonly lostBytes: number;
   readonly lostBefore: number;
 }
+
+/** What Recovered says of checkpoints. */
+type Found = Pick<Recovered, 'checkpoint' | 'lastCheckpointNumber' | 'givenUpCheckpoints'>;
 
 /** A stretch of frames that may be in the page cache only. */
 interface TailPiece {
@@ -122,16 +127,17 @@ export class Recovery {
     // What a crashed process renamed may not be on disk yet, and what follows builds on it.
     await storage.syncDirectory();
     for (const name of names) if (name.endsWith('.tmp')) await storage.remove(name);
-    const { checkpoint, lastNumber } = await this.#loadCheckpoint(names);
+    const found = await this.#loadCheckpoint(names);
+    const { checkpoint } = found;
     this.#files.salt = checkpoint?.salt;
     await this.#files.open(names);
     if (this.#acceptsDamage) await this.#files.guessSalt();
     const isFresh = checkpoint === undefined && (await this.#isFresh());
-    if (isFresh) return this.#fresh(lastNumber);
+    if (isFresh) return this.#fresh(found);
 
     const salvaged = this.#acceptsDamage ? await this.#salvage(checkpoint) : undefined;
     if (salvaged !== undefined && salvaged.losses.length > 0) {
-      return { ...(await this.#goOnBehind(salvaged, checkpoint, names)), checkpoint, lastCheckpointNumber: lastNumber };
+      return { ...(await this.#goOnBehind(salvaged, checkpoint, names)), ...found };
     }
     const entries = checkpoint?.files ?? [firstEntry];
     const files = this.#files.takeAll(entries);
@@ -159,8 +165,7 @@ export class Recovery {
       chain: this.#chain,
       endOffset,
       ...(await this.#files.sortRest(active)),
-      checkpoint,
-      lastCheckpointNumber: lastNumber,
+      ...found,
       ...noLoss,
     };
   }
@@ -192,7 +197,7 @@ export class Recovery {
     { entries, chain, nextPosition, lostBytes, lostBefore }: Salvaged,
     checkpoint: StoredCheckpoint | undefined,
     names: readonly string[],
-  ): Promise<Omit<Recovered, 'checkpoint' | 'lastCheckpointNumber'>> {
+  ): Promise<Omit<Recovered, keyof Found>> {
     const { walFileBytes, onFile, onCheckpoint } = this.#options;
     const files = this.#files.takeAll(entries);
     for (const file of files.values()) onFile(file);
@@ -207,14 +212,19 @@ export class Recovery {
   }
 
   /** The newest checkpoint that is whole. */
-  async #loadCheckpoint(names: string[]): Promise<{ checkpoint: StoredCheckpoint | undefined; lastNumber: number }> {
+  async #loadCheckpoint(names: string[]): Promise<Found> {
     const numbers = names.map(checkpointNumber).filter((number) => number !== undefined);
     numbers.sort((a, b) => b - a);
-    const lastNumber = names.reduce((last, name) => Math.max(last, partNumber(name) ?? 0), numbers[0] ?? 0);
+    const lastNumber = numbers[0] ?? 0;
+    const partNumbers = names.map(partNumber).filter((number) => number !== undefined);
+    const rest = {
+      lastCheckpointNumber: partNumbers.reduce((last, number) => Math.max(last, number), lastNumber),
+      givenUpCheckpoints: partNumbers.filter((number) => number > lastNumber),
+    };
     let damage = '';
     for (const number of numbers) {
       const found = await inspectCheckpoint(this.#options.storage, number);
-      if (!('what' in found)) return { checkpoint: found, lastNumber };
+      if (!('what' in found)) return { checkpoint: found, ...rest };
       const message = `${found.file} at ${found.offset}: ${found.what}`;
       if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);
       damage ||= message;
@@ -225,7 +235,7 @@ export class Recovery {
     if (isStartLost && !this.#acceptsDamage) {
       throw corrupt(`no checkpoint is readable, and the log's first file is gone (${damage})`);
     }
-    return { checkpoint: undefined, lastNumber };
+    return { checkpoint: undefined, ...rest };
   }
 
   /** True if no frame was ever written: the log is new, or its first start did not get so far. */
@@ -243,7 +253,7 @@ export class Recovery {
     return this.#files.salt!;
   }
 
-  async #fresh(lastCheckpointNumber: number): Promise<Recovered> {
+  async #fresh(found: Found): Promise<Recovered> {
     this.#options.onFile(new WalFile(firstEntry.sequence));
     await this.#options.onCheckpoint(undefined);
     await this.#files.discardHeadless();
@@ -253,8 +263,7 @@ export class Recovery {
       endOffset: walHeaderBytes,
       upcoming: [],
       reclaimed: [],
-      checkpoint: undefined,
-      lastCheckpointNumber,
+      ...found,
       ...noLoss,
     };
   }

@@ -13,7 +13,7 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { PieceReader, PieceWriter } from '../piece.ts';
 import { FrameCuts } from './frame-cuts.ts';
-import { closeZeroHandle, isMissing, type PrepareContext, prepareHeader, zeroStep } from './prepare-file.ts';
+import { closeZeroHandle, type PrepareContext, prepareHeader, removeIfThere, zeroStep } from './prepare-file.ts';
 import { WalFile } from './wal-file.ts';
 import {
   checkpointReserveBytes,
@@ -292,7 +292,7 @@ export class WalFiles {
     try {
       this.#unprepared = this.#unprepared.filter((unprepared) => unprepared !== last);
       await this.#closeHandles(last);
-      await this.#remove(last.recycledFrom ?? last.name);
+      await removeIfThere(this.#options.storage, last.recycledFrom ?? last.name);
       return true;
     } finally {
       this.#isPaused = false;
@@ -433,20 +433,13 @@ export class WalFiles {
     if (spareCount < spareFilesMin || (spareCount < spareFilesMax && (await this.#hasRoomForFullLog()))) {
       this.#addUpcoming(name);
     } else {
-      await this.#remove(name);
+      await removeIfThere(this.#options.storage, name);
     }
     this.#reclaimed.shift();
   }
 
   async #hasRoomForFullLog(): Promise<boolean> {
     return (await this.#options.storage.freeBytes()) >= this.#options.limits.walBytesMax;
-  }
-
-  /** Rejects with the error of the system, unless the file is gone. */
-  async #remove(name: string): Promise<void> {
-    await this.#options.storage.remove(name).catch((error: unknown) => {
-      if (!isMissing(error)) throw error;
-    });
   }
 
   #retryLater(wasPreparing: boolean): void {
