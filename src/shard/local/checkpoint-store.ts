@@ -22,6 +22,7 @@ import {
   readSection,
   stateBytes,
 } from './checkpoint-part.ts';
+import { isFull } from './operating-error.ts';
 import { removeIfThere } from './prepare-file.ts';
 import { checkpointDeltasMax } from './wal-limits.ts';
 
@@ -200,8 +201,7 @@ export class CheckpointStore {
     try {
       return await work();
     } catch (error) {
-      const isFull = (error as { code?: string }).code === 'ENOSPC';
-      if (!isFull || !(await this.#options.makeRoom())) throw error;
+      if (!isFull(error) || !(await this.#options.makeRoom())) throw error;
       return await work();
     }
   }

@@ -16,7 +16,7 @@ import { alignFrame, type Chain, commitPrefixBytes, frameHeaderBytes, sealFrame 
 import type { WalFile } from './wal-file.ts';
 import { walHeaderBytes } from './wal-file.ts';
 import type { WalFiles } from './wal-files.ts';
-import { cutsPerRead, type WalLimits } from './wal-limits.ts';
+import { cutsPerRead, openingReserveBytes, type WalLimits } from './wal-limits.ts';
 
 /** A closed frame on its way to the disk. */
 interface ClosedFrame {
@@ -48,6 +48,8 @@ export class GroupWriter {
   readonly arena: Arena;
   readonly #files: WalFiles;
   readonly #limits: WalLimits;
+  /** At the end of each file, for frames without content. */
+  readonly #reserveBytes: number;
   readonly #options: GroupWriterOptions;
   #salt = 0;
   #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
@@ -58,7 +60,7 @@ export class GroupWriter {
   #chunk = new ArenaChunk(Buffer.alloc(0), 0, 0);
   #frameStart = 0;
   #fill = 0;
-  /** A commit that would end beyond it needs another frame; 0 while none is open. */
+  /** A commit that would end beyond it needs another frame, and begins one if it has no content; 0 while none is open. */
   #frameLimit = 0;
   /** The reservation; valid until commit(), abandon() or the next reserve(). */
   reservedBuffer: Buffer = Buffer.alloc(0);
@@ -83,6 +85,7 @@ export class GroupWriter {
     this.#options = options;
     this.#files = options.files;
     this.#limits = options.limits;
+    this.#reserveBytes = openingReserveBytes(options.limits);
     this.arena = new Arena(options.limits.arenaChunkBytes, options.limits.arenaBytes);
   }
 
@@ -147,13 +150,14 @@ export class GroupWriter {
     if (this.#error !== undefined) throw this.#error;
     const { walFileBytes, walGroupBytes } = this.#limits;
     const neededBytes = frameHeaderBytes + commitPrefixBytes + lengthBytes;
-    if (neededBytes > walFileBytes - walHeaderBytes) {
+    const keptBytes = lengthBytes === 0 ? 0 : this.#reserveBytes;
+    if (neededBytes > walFileBytes - walHeaderBytes - keptBytes) {
       throw new BrokerError('too-large', `a commit of ${lengthBytes} bytes does not fit into one file of the log`);
     }
     if (this.#hasOpenCommits()) this.#closeFrame();
     let file = this.#files.active;
     let position = this.#chunk.basePosition + this.#frameStart;
-    if (position + neededBytes > (file.sequence + 1) * walFileBytes) {
+    if (position + neededBytes > (file.sequence + 1) * walFileBytes - keptBytes) {
       file = this.#files.roll(this.endPosition - file.sequence * walFileBytes);
       position = file.sequence * walFileBytes + walHeaderBytes;
     }
@@ -169,10 +173,13 @@ export class GroupWriter {
   }
 
   #openFrame(start: number, frameBytesMax: number): void {
-    const chunkEnd = this.#chunk.limitPosition - this.#chunk.basePosition;
+    const { walFileBytes } = this.#limits;
+    const { basePosition, limitPosition } = this.#chunk;
+    const fileEndPosition = (this.#files.active.sequence + 1) * walFileBytes - this.#reserveBytes;
+    const end = Math.min(limitPosition, fileEndPosition) - basePosition;
     this.#frameStart = start;
     this.#fill = start + frameHeaderBytes;
-    this.#frameLimit = Math.min(chunkEnd, start + frameBytesMax);
+    this.#frameLimit = Math.max(this.#fill, Math.min(end, start + frameBytesMax));
   }
 
   #hasOpenCommits(): boolean {
@@ -204,8 +211,15 @@ export class GroupWriter {
     const frame = this.#closed.shift();
     if (frame === undefined) return;
     this.#inFlight = frame;
-    this.#files.whenReady(frame.file, this.#offsetInFile(frame.file, frame.endPosition), this.#write);
+    this.#files.whenReady(frame.file, this.#readyOffset(frame), this.#write);
   };
+
+  /** The file must be there up to here: the reserve behind what was written is, whenever the disk runs full. */
+  #readyOffset({ file, start, end, endPosition }: ClosedFrame): number {
+    const endOffset = this.#offsetInFile(file, endPosition);
+    if (end - start <= frameHeaderBytes + commitPrefixBytes) return endOffset;
+    return Math.min(this.#limits.walFileBytes, endOffset + this.#reserveBytes);
+  }
 
   /** Seals the frame in flight and hands it to its file. */
   readonly #write = (): void => {

@@ -5,6 +5,7 @@
  * Steps are small and restartable: after an error the same step is tried again and finds what was done before.
  */
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { isFull } from './operating-error.ts';
 import type { WalFile } from './wal-file.ts';
 import { encodeWalHeader, isMarkedPrepared, walHeaderBytes, walMarker, walMarkerOffset } from './wal-file.ts';
 import { zeroStepBytes, zeroSyncBytes } from './wal-limits.ts';
@@ -61,17 +62,31 @@ export const prepareHeader = async (file: WalFile, context: PrepareContext): Pro
 /** Shared by all logs; never written to, so the system backs it with its zero page. */
 const zeros = Buffer.alloc(zeroStepBytes);
 
+/** On a full disk no more than up to `neededOffset`: that may be there already. Returns how many bytes were written. */
+const writeZeros = async (file: WalFile, stepBytes: number, neededOffset: number): Promise<number> => {
+  try {
+    await writeAll(file.zeroHandle!, zeros, stepBytes, file.readyBytes);
+    return stepBytes;
+  } catch (error) {
+    const neededBytes = neededOffset - file.readyBytes;
+    if (!isFull(error) || neededBytes <= 0 || neededBytes >= stepBytes) throw error;
+    await writeAll(file.zeroHandle!, zeros, neededBytes, file.readyBytes);
+    return neededBytes;
+  }
+};
+
 /**
  * Zeroes the next step beyond readyBytes; at the end of the file syncs and marks it as prepared. That a sync failed does
  * not make zeroed bytes less ready: the live write that comes there answers for itself.
+ * @param neededOffset frames wait for the file to be ready up to here; 0 if none do
  */
-export const zeroStep = async (file: WalFile, context: PrepareContext): Promise<void> => {
+export const zeroStep = async (file: WalFile, context: PrepareContext, neededOffset: number): Promise<void> => {
   file.zeroHandle ??= await context.storage.open(file.name, { create: false, durable: false });
   const stepBytes = Math.min(zeroStepBytes, file.wantedBytes - file.readyBytes);
   if (stepBytes > 0) {
-    await writeAll(file.zeroHandle, zeros, stepBytes, file.readyBytes);
-    file.readyBytes += stepBytes;
-    file.unsyncedBytes += stepBytes;
+    const zeroedBytes = await writeZeros(file, stepBytes, neededOffset);
+    file.readyBytes += zeroedBytes;
+    file.unsyncedBytes += zeroedBytes;
   }
   const isComplete = file.readyBytes === context.walFileBytes;
   if (isComplete || file.unsyncedBytes >= zeroSyncBytes) {

@@ -72,8 +72,6 @@ export class WalFiles {
   #prepareHasFailed = false;
   #retryMs = prepareRetryMsMin;
   #retryTimer: { cancel(): void } | undefined;
-  /** What is tried again then. */
-  #failed: WalFile | undefined;
   /** The run of the background loop under way. */
   #running: Promise<void> | undefined;
   /** Something may be to do since the loop looked last. */
@@ -184,17 +182,15 @@ export class WalFiles {
     const aheadBytes = endOffset * 8 > this.#walFileBytes ? this.#walFileBytes : this.#walFileBytes >>> 2;
     const wantedBytes = Math.min(this.#walFileBytes, endOffset + aheadBytes);
     const needsUpcoming = wantedBytes === this.#walFileBytes && file === this.#active && this.#upcoming.length === 0;
+    const isReady = file.readyBytes >= endOffset && file.handle !== undefined;
+    if (!isReady) this.#waiting = { file, endOffset, callback };
     if (needsUpcoming || wantedBytes > file.wantedBytes) {
       file.wantedBytes = Math.max(file.wantedBytes, wantedBytes);
       if (needsUpcoming) this.#addUpcoming(undefined);
       this.#kick();
     }
-    if (file.readyBytes >= endOffset && file.handle !== undefined) {
-      callback();
-      return;
-    }
-    this.#waiting = { file, endOffset, callback };
-    if (this.#retryTimer !== undefined && this.#failed !== file) this.retryNow();
+    if (isReady) callback();
+    else if (this.#retryTimer !== undefined) this.retryNow();
   }
 
   hold(position: number): void {
@@ -345,7 +341,6 @@ export class WalFiles {
         this.#retryMs = prepareRetryMsMin;
       } catch (error) {
         if (file !== undefined && (await this.#relieve(file))) continue;
-        this.#failed = file;
         this.#retryLater(file !== undefined && this.#isNeeded(file));
         if (file !== undefined && this.#waiting?.file === file) this.#options.onPrepareFailed(error as Error);
         return;
@@ -392,7 +387,7 @@ export class WalFiles {
   async #prepare(file: WalFile): Promise<void> {
     try {
       if (file.handle === undefined) await this.#begin(file);
-      else await zeroStep(file, this.#context);
+      else await zeroStep(file, this.#context, this.#waiting?.file === file ? this.#waiting.endOffset : 0);
     } finally {
       this.#continueWaiting(file);
     }

@@ -35,6 +35,11 @@ export const diskBlockBytes = 4096;
 export const checkpointRetryMs = 1_000;
 /** Of the disk, what is left to checkpoints when nothing else may grow: files of the log and segments are not begun in it. */
 export const checkpointReserveBytes = ({ walFileBytes }: WalLimits): number => walFileBytes / 8;
+/**
+ * Of each file, what only commits without content may take: an open and a checkpoint need a few dozen bytes. So a log without a
+ * next file can be opened again some hundred times, and give back space.
+ */
+export const openingReserveBytes = ({ walFileBytes }: WalLimits): number => Math.max(512, walFileBytes / 1024);
 /** Retry of a failed file preparation. */
 export const prepareRetryMsMin = 100;
 export const prepareRetryMsMax = 5_000;
