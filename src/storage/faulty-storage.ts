@@ -2,6 +2,7 @@
  * A storage that fails on command, over any other. Operations are numbered from 1 in the order of their start, over all
  * files, so that a test can run once to count them and then once more per operation with that one failing.
  */
+import { MemoryFile } from './memory-storage.ts';
 import type { OpenOptions, Storage, StorageFile } from './storage.ts';
 
 export type StorageOperation =
@@ -29,10 +30,12 @@ export interface Fault {
    * - error: it fails and nothing was done.
    * - short: a write fails after a part of it was done.
    * - late: it is done, and fails nevertheless.
+   * - lost: a sync fails, and what it was to bring to the disk never gets there unless it is written again, although a later sync
+   *   succeeds: as on Linux. Over a disk in memory only.
    * - crash: nothing is done, and from there on nothing answers any more.
    */
-  readonly effect: 'error' | 'short' | 'late' | 'crash';
-  readonly code?: 'EIO' | 'ENOSPC';
+  readonly effect: 'error' | 'short' | 'late' | 'lost' | 'crash';
+  readonly code?: 'EIO' | 'ENOSPC' | 'EDQUOT';
 }
 
 interface Armed {
@@ -66,7 +69,13 @@ class Plan {
     return undefined;
   }
 
-  async run<Result>(operation: StorageOperation, name: string, action: () => Promise<Result>): Promise<Result> {
+  /** @param lose what the effect 'lost' does */
+  async run<Result>(
+    operation: StorageOperation,
+    name: string,
+    action: () => Promise<Result>,
+    lose = (): void => {},
+  ): Promise<Result> {
     if (this.hasCrashed) return never();
     const fault = this.next(operation, name);
     if (fault === undefined) {
@@ -75,6 +84,7 @@ class Plan {
     }
     if (fault.effect === 'crash') return never();
     if (fault.effect === 'late') await action();
+    if (fault.effect === 'lost') lose();
     throw faultError(fault, operation, name);
   }
 }
@@ -136,7 +146,10 @@ class FaultyFile implements StorageFile {
   }
 
   sync(): Promise<void> {
-    return this.#plan.run('sync', this.name, () => this.#file.sync());
+    const lose = (): void => {
+      if (this.#file instanceof MemoryFile) this.#file.loseUnsynced();
+    };
+    return this.#plan.run('sync', this.name, () => this.#file.sync(), lose);
   }
 
   close(): Promise<void> {

@@ -6,6 +6,7 @@
  * - of pages not synced, each 512 B sector is old or new, at random;
  * - a write still under way, durable or not, is there in part, cut at sectors or at any byte;
  * - of the directory operations not synced a random beginning is kept (a journaling file system keeps their order);
+ * - what a sync gave up that failed (FaultyStorage) is as it was before;
  * - the storage that crashed never answers again.
  *
  * Bytes are held sparsely: a stretch that was never written, or only with zeros, costs nothing (but written zeros count
@@ -38,6 +39,8 @@ class Inode {
   readonly #taken = new Set<number>();
   /** What the disk holds of each page that differs (or may differ) from #extents. */
   readonly #onDisk = new Map<number, Buffer>();
+  /** The same for pages that a failed sync has given up: only writing them again brings them to the disk. */
+  readonly #lost = new Map<number, Buffer>();
 
   get takenBytes(): number {
     return this.#taken.size * pageBytes;
@@ -70,7 +73,8 @@ class Inode {
       const page = Math.floor((position + done) / pageBytes);
       const within = (position + done) % pageBytes;
       const part = Math.min(lengthBytes - done, pageBytes - within);
-      if (!this.#onDisk.has(page)) this.#onDisk.set(page, this.#pageCopy(page));
+      if (!this.#onDisk.has(page)) this.#onDisk.set(page, this.#lost.get(page) ?? this.#pageCopy(page));
+      this.#lost.delete(page);
       this.#taken.add(page);
       this.#writeWithinPage(source, start + done, part, position + done);
       done += part;
@@ -87,6 +91,11 @@ class Inode {
   sync(): void {
     this.#onDisk.clear();
     this.durableSizeBytes = this.sizeBytes;
+  }
+
+  loseUnsynced(): void {
+    for (const [page, old] of this.#onDisk) this.#lost.set(page, old);
+    this.#onDisk.clear();
   }
 
   truncate(sizeBytes: number): void {
@@ -107,6 +116,8 @@ class Inode {
         if (random() >= keepShare) this.#writeWithinPage(old, at, sectorBytes, page * pageBytes + at);
       }
     }
+    for (const [page, old] of this.#lost) this.#writeWithinPage(old, 0, pageBytes, page * pageBytes);
+    this.#lost.clear();
     if (random() < 0.5) this.sizeBytes = this.durableSizeBytes;
     this.sync();
   }
@@ -263,7 +274,7 @@ class Session {
   }
 }
 
-class MemoryFile implements StorageFile {
+export class MemoryFile implements StorageFile {
   readonly name: string;
   readonly #session: Session;
   readonly #inode: Inode;
@@ -318,6 +329,11 @@ class MemoryFile implements StorageFile {
   async sync(): Promise<void> {
     await this.#session.turn();
     this.#inode.sync();
+  }
+
+  /** As a sync that fails may: what was written since the last one is read as before, but no later sync brings it to the disk. */
+  loseUnsynced(): void {
+    this.#inode.loseUnsynced();
   }
 
   async close(): Promise<void> {

@@ -21,6 +21,7 @@ const errors: readonly Omit<Fault, 'nth' | 'times'>[] = [
   { effect: 'error', code: 'EIO' },
   { effect: 'late', code: 'EIO' },
   { effect: 'short', code: 'EIO', operation: 'write' },
+  { effect: 'lost', code: 'EIO', operation: 'sync' },
   { effect: 'error', code: 'EIO', operation: 'read' },
   { effect: 'error', code: 'ENOSPC', operation: 'write' },
   { effect: 'short', code: 'ENOSPC', operation: 'write' },

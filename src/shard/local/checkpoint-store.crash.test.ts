@@ -230,14 +230,15 @@ const untilDone = async (work: Promise<boolean>, isDead: () => boolean): Promise
   return result;
 };
 
-const countOperations = async (): Promise<number> => {
+const countOperations = async (): Promise<{ operationCount: number; partSyncCount: number }> => {
   const disk = new MemoryDisk();
   const faulty = new FaultyStorage(new MemoryStorage(disk));
   assert.ok(await workload(faulty, new History(), () => false));
   const writes = faulty.trace.filter((step) => /^write checkpoint-part-/.test(step)).length;
   assert.ok(writes > 3 * roundCount, `${writes} pieces: checkpoints are written in slices`);
   assert.ok(faulty.trace.filter((step) => /^rename checkpoint-/.test(step)).length >= roundCount);
-  return faulty.trace.length;
+  const partSyncCount = faulty.trace.filter((step) => /^sync checkpoint-part-/.test(step)).length;
+  return { operationCount: faulty.trace.length, partSyncCount };
 };
 
 /** What is there is whole, it goes on from there, and nothing is left over. */
@@ -274,7 +275,7 @@ const crashRun = async (nth: number, kind: 'machine' | 'process'): Promise<void>
 };
 
 describe('at any operation of the storage while checkpoints are written', async () => {
-  const operationCount = await countOperations();
+  const { operationCount, partSyncCount } = await countOperations();
   const step = Math.max(1, operationCount / runsPerKind);
   const nths: number[] = [];
   for (let nth = 1; nth <= operationCount; nth += step) nths.push(Math.floor(nth));
@@ -294,6 +295,17 @@ describe('at any operation of the storage while checkpoints are written', async 
     { name: 'EIO after all was done', fault: { effect: 'late', code: 'EIO' } },
   ] as const;
   for (const { name, fault } of faults) test(name, () => each((nth) => faultRun(fault, nth)));
+  test('ENOSPC at a sync that loses what it was to bring to the disk, and a crash of the machine later', async () => {
+    for (let nth = 1; nth <= partSyncCount; nth++) {
+      const disk = new MemoryDisk();
+      const history = new History();
+      const faulty = new FaultyStorage(new MemoryStorage(disk));
+      faulty.inject({ operation: 'sync', name: /^checkpoint-part-/, effect: 'lost', code: 'ENOSPC', nth });
+      await workload(faulty, history, () => false);
+      disk.crash(nth);
+      await verify(disk, history);
+    }
+  });
   for (const kind of ['machine', 'process'] as const)
     test(`a crash of the ${kind}`, () => each((nth) => crashRun(nth, kind)));
 });

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Position } from '../../core/ids.ts';
 import { type Fault, FaultyStorage } from '../../storage/faulty-storage.ts';
-import { MemoryStorage } from '../../storage/memory-storage.ts';
+import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import type { CheckpointPieces } from '../shard-log.ts';
+import { inspectCheckpoint } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
 
 const checkpoint = { position: 1000 as Position, data: Buffer.from('heads') };
@@ -49,6 +50,25 @@ for (const effect of ['error', 'late'] as const) {
       assert.equal((await storage.list()).length, 4);
     });
   }
+}
+
+for (const code of ['ENOSPC', 'EDQUOT'] as const) {
+  test(`${code} at the sync of a part: room is made for another try, which survives a crash`, async () => {
+    const disk = new MemoryDisk();
+    const storage = new FaultyStorage(new MemoryStorage(disk));
+    let roomCount = 0;
+    const store = await startStore(storage, async () => {
+      roomCount++;
+      return true;
+    });
+    storage.inject({ operation: 'sync', name: /^checkpoint-part/, nth: 1, effect: 'lost', code });
+    await assert.rejects(write(store), { code });
+    assert.equal(roomCount, 1);
+    await write(store);
+    disk.crash(1);
+    const found = await inspectCheckpoint(new MemoryStorage(disk), 2);
+    assert.ok(!('what' in found), 'it is whole');
+  });
 }
 
 test('what cannot be removed at once is removed later', async () => {

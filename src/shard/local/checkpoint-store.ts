@@ -190,7 +190,11 @@ export class CheckpointStore {
         }
         await nextTurn();
       }
-      return writer === undefined ? undefined : await this.#withRoom(() => writer!.sync(number, pieces.placeSection));
+      return await writer?.sync(number, pieces.placeSection).catch(async (error: unknown) => {
+        // What a sync has given up no later one brings to the disk. Another try writes all of it again, and finds room then.
+        if (isFull(error)) await this.#options.makeRoom();
+        throw error;
+      });
     } finally {
       await writer?.close();
     }

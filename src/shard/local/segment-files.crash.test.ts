@@ -119,6 +119,7 @@ describe('errors', () => {
     { effect: 'error', code: 'EIO' },
     { effect: 'short', code: 'ENOSPC' },
     { effect: 'late', code: 'EIO' },
+    { effect: 'lost', code: 'EIO' },
   ] as const;
 
   for (const fault of cases) {
@@ -140,7 +141,9 @@ describe('errors', () => {
       for (let nth = 1; nth < counting.operationCount; nth++) {
         const what = counting.trace[nth]!;
         if (fault.effect === 'short' && !what.startsWith('write')) continue;
-        const storage = new FaultyStorage(new MemoryStorage());
+        if (fault.effect === 'lost' && !what.startsWith('sync ')) continue;
+        const disk = new MemoryDisk();
+        const storage = new FaultyStorage(new MemoryStorage(disk));
         const files = await openSegments(storage);
         storage.inject({ nth, ...fault });
         await assert.rejects(write(files), { code: fault.code }, what);
@@ -148,6 +151,11 @@ describe('errors', () => {
         assert.throws(() => files.adopt(1, 0), { kind: 'corrupt' });
         assert.equal(await write(files), 2);
         await files.close();
+        disk.crash(nth);
+        const again = await openSegments(new MemoryStorage(disk));
+        const { index } = again.adopt(2, 0);
+        assert.ok(index.equals(testIndex(1)));
+        await again.close();
       }
     });
   }
