@@ -6,6 +6,7 @@ import { batchBaseOffset, batchHeaderBytes } from '../log/batch-header.ts';
 import { batchPayload, decodeBatchRecords } from '../log/batch-records.ts';
 import type { Log } from '../log/log.ts';
 import { LogReader } from '../log/log-reader.ts';
+import { FaultyStorage } from '../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../storage/memory-storage.ts';
 import { collect, declare, isFolded, kib, open, produce, publish, type Stand } from './folding-stand.ts';
 import type { Queue } from './queues/queue.ts';
@@ -243,6 +244,38 @@ test('on a full disk nothing is written anew until there is room', async () => {
   await shard.remove('ballast');
   await checkSegments(stand);
   await reclaimAll(stand);
+  assert.ok(totalBytes(await segmentFiles(disk)) < 10 * kib);
+  await stand.broker.close();
+});
+
+test('on a disk with room for a part of what is wanted that part is written anew, and then the next', async () => {
+  const disk = new MemoryDisk();
+  const stand = await open(disk);
+  await makeSparse(stand, 'work');
+  await reclaimAll(stand);
+  const { log } = stand.broker.shards[0]!;
+  log.freeBytes = async () => 2.5 * kib;
+  for (let times = 0; times < 3; times++) await checkSegments(stand);
+  await reclaimAll(stand);
+  assert.deepEqual(stand.failures, []);
+  assert.ok(totalBytes(await segmentFiles(disk)) < 10 * kib);
+  assert.deepEqual(await bodies(stand, stand.broker.vhost('/')!.queue('work')!), kept(400));
+  await stand.broker.close();
+});
+
+test('a segment that cannot be read once is written anew later', async () => {
+  const disk = new MemoryDisk();
+  let faulty!: FaultyStorage;
+  const stand = await open(disk, (storage) => {
+    faulty = new FaultyStorage(storage);
+    return faulty;
+  });
+  await makeSparse(stand, 'work');
+  await reclaimAll(stand);
+  faulty.inject({ operation: 'read', name: /^segment-/, nth: 1, effect: 'error' });
+  for (let times = 0; times < 3; times++) await checkSegments(stand);
+  await reclaimAll(stand);
+  assert.equal(stand.failures.length, 1);
   assert.ok(totalBytes(await segmentFiles(disk)) < 10 * kib);
   await stand.broker.close();
 });

@@ -5,6 +5,7 @@
  * A stretch of the log that is damaged stays where it is, with all that is in it and can still be read, and the next one is folded.
  */
 import type { Clock } from '../core/clock.ts';
+import { BrokerError } from '../core/errors.ts';
 import type { Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import type { SegmentUse } from '../shard/shard-log.ts';
@@ -13,7 +14,7 @@ import type { LogStore } from './log-store.ts';
 import { Rewrite } from './rewrite.ts';
 
 const retryMs = 1_000;
-/** A stretch that cannot be read so often, by errors of the system, is left behind like a damaged one. */
+/** A stretch or segment that cannot be read so often, by errors of the system, is left behind like a damaged one. */
 const readAttemptsMax = 3;
 
 export interface FolderOptions {
@@ -39,7 +40,11 @@ export class Folder {
   #failedReads = 0;
   /** Ids of segments that could not be read: left alone for as long as this process lives. */
   readonly #unreadable = new Set<number>();
+  /** How often segments could not be read. */
+  readonly #failedSegmentReads = new Map<number, number>();
   #timer: { cancel(): void } | undefined;
+  /** Of the failed fold. */
+  #retryTimer: { cancel(): void } | undefined;
   #isClosed = false;
 
   constructor(options: FolderOptions) {
@@ -77,7 +82,7 @@ export class Folder {
           return;
         }
         this.#isPaused = true;
-        clock.after(retryMs, () => {
+        this.#retryTimer = clock.after(retryMs, () => {
           this.#isPaused = false;
           this.check();
         });
@@ -111,7 +116,7 @@ export class Folder {
       (error: Error) => {
         this.#running = undefined;
         if (this.#isClosed) return;
-        if (rewrite.unreadable !== undefined) this.#unreadable.add(rewrite.unreadable.id);
+        if (rewrite.unreadable !== undefined) this.#noteUnreadable(rewrite.unreadable.id, error);
         if (error.message !== this.#rewriteFailure) onRewriteFailed(error);
         this.#rewriteFailure = error.message;
         this.check();
@@ -119,10 +124,18 @@ export class Folder {
     );
   }
 
+  #noteUnreadable(id: number, error: Error): void {
+    const isDamaged = error instanceof BrokerError && error.kind === 'corrupt';
+    const failedReads = (this.#failedSegmentReads.get(id) ?? 0) + 1;
+    this.#failedSegmentReads.set(id, failedReads);
+    if (isDamaged || failedReads >= readAttemptsMax) this.#unreadable.add(id);
+  }
+
   /** Resolves when nothing is under way; what was is given up. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
+    this.#retryTimer?.cancel();
     await this.#running;
   }
 }

@@ -25,8 +25,9 @@ interface Share {
 
 export class Rewrite {
   readonly #store: LogStore;
-  readonly #sources: readonly SegmentUse[];
-  readonly #ranges: PositionRanges;
+  /** What there is room for of those that were given. */
+  #sources: readonly SegmentUse[];
+  #ranges = new PositionRanges([]);
   readonly #isCancelled: () => boolean;
   readonly #copy: SegmentCopy;
   /** The segment that could not be read. */
@@ -35,17 +36,20 @@ export class Rewrite {
   constructor(store: LogStore, sources: readonly SegmentUse[], isCancelled: () => boolean) {
     this.#store = store;
     this.#sources = sources;
-    this.#ranges = new PositionRanges(sources.map(({ id }) => store.shard.log.segments.rangeOf(id)));
     this.#isCancelled = isCancelled;
     this.#copy = new SegmentCopy(store);
   }
 
   async run(): Promise<void> {
-    const shares = await this.#shares();
-    const neededBytes = this.#sources.reduce((bytes, { liveBytes }) => bytes + liveBytes, 0);
-    if ((await this.#store.shard.log.freeBytes()) < neededBytes) {
+    const { log } = this.#store.shard;
+    const freeBytes = await log.freeBytes();
+    const left = this.#sources.filter(({ id }) => log.segments.rangeOf(id) !== undefined);
+    this.#sources = fitting(left, freeBytes);
+    if (this.#sources.length === 0 && left.length > 0) {
       throw new BrokerError('storage-full', 'the disk is too full to write segments anew');
     }
+    this.#ranges = new PositionRanges(this.#sources.map(({ id }) => log.segments.rangeOf(id)));
+    const shares = await this.#shares();
     const ids = await this.#writeSegments(shares).catch(async (error: unknown) => {
       await this.#copy.abandon();
       throw error;
@@ -176,3 +180,13 @@ export class Rewrite {
     }
   }
 }
+
+/** Those that there is room for together: each of them gives back more than it takes. */
+const fitting = (segments: readonly SegmentUse[], freeBytes: number): SegmentUse[] => {
+  let bytesLeft = freeBytes;
+  return segments.filter(({ liveBytes }) => {
+    if (liveBytes > bytesLeft) return false;
+    bytesLeft -= liveBytes;
+    return true;
+  });
+};
