@@ -109,3 +109,18 @@ test('a close while storage is broken does not wait for it', async () => {
   await supervisor.close('bye', waitForAll);
   assert.equal(supervisor.broker, undefined);
 });
+
+test('a broker whose heads cannot be made is closed', async () => {
+  const storage = new FaultyStorage(new MemoryStorage());
+  const supervisor = new BrokerSupervisor({
+    broker: { storage, durability: 'sync' },
+    createHeads: async () => {
+      throw new Error('no heads');
+    },
+    logger: pino({ level: 'silent' }),
+    cutConnections: () => {},
+    onFatal: () => {},
+  });
+  await assert.rejects(supervisor.start(), /no heads/);
+  assert.ok(storage.trace.some((step) => step.startsWith('close wal-000000000001')));
+});

@@ -99,7 +99,10 @@ export class BrokerSupervisor {
       onUnreadable: (batch) =>
         this.#options.logger.warn(batch, 'a batch cannot be opened: readers of other protocols pass over it'),
     });
-    const heads = await this.#options.createHeads(broker);
+    const heads = await this.#options.createHeads(broker).catch(async (error: unknown) => {
+      await closeQuietly(broker);
+      throw error;
+    });
     if (failedEarly !== undefined) {
       await closeQuietly(broker);
       throw failedEarly;

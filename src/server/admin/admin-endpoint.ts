@@ -9,8 +9,8 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logger.ts';
 import { version } from '../version.ts';
+import { toAdminError } from './admin-error.ts';
 import type {
-  AdminError,
   AdminReply,
   AdminRequest,
   BackupResult,
@@ -33,7 +33,6 @@ import {
 import { ConsumeOutput } from './consume-output.ts';
 import { QueueConsumeSession } from './consume-queue.ts';
 import { TopicConsumeSession } from './consume-topic.ts';
-import { durable } from './durable.ts';
 import { createGroup, deleteGroup, describeGroup, listGroups } from './group-operations.ts';
 import { readJsonLines, writeJsonLine } from './json-lines.ts';
 import { ProduceSession } from './produce-session.ts';
@@ -52,11 +51,6 @@ interface Session {
   line(line: unknown): Promise<void>;
   close(): void;
 }
-
-const toAdminError = (error: unknown): AdminError => ({
-  kind: error instanceof BrokerError ? error.kind : 'internal',
-  message: error instanceof Error ? error.message : String(error),
-});
 
 export class AdminEndpoint {
   readonly #options: AdminEndpointOptions;
@@ -115,7 +109,7 @@ export class AdminEndpoint {
     const broker = this.#requireBroker();
     const result = this.#operate(broker, request);
     // Nothing is told before it is durable, not even what was only looked at.
-    await durable(broker);
+    await broker.gate.durableNow();
     return result ?? {};
   }
 

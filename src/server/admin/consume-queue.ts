@@ -7,9 +7,9 @@ import type { Delivery, Sink } from '../../broker/queues/delivery.ts';
 import type { Queue } from '../../broker/queues/queue.ts';
 import type { SubscriptionPart } from '../../broker/queues/subscription-part.ts';
 import type { BrokerError } from '../../core/errors.ts';
+import { toAdminError } from './admin-error.ts';
 import type { ConsumeControl, ConsumeRequest } from './admin-protocol.ts';
 import type { ConsumeOutput } from './consume-output.ts';
-import { durable } from './durable.ts';
 import { viewMessage } from './record-view.ts';
 
 /** Messages that the client has not settled. */
@@ -106,8 +106,10 @@ export class QueueConsumeSession implements Sink {
   async #finish(): Promise<void> {
     while (!this.#stopped && this.#unsettled.length > 0) await this.#settledSome();
     this.close();
-    await durable(this.#broker);
-    this.#output.end();
+    await this.#broker.gate.durableNow().then(
+      () => this.#output.end(),
+      (error: unknown) => this.#output.fail(toAdminError(error)),
+    );
   }
 
   #settledSome(): Promise<void> {

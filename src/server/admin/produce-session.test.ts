@@ -1,9 +1,10 @@
-/** `rosettamq produce` obeys the configs of the topic. */
+/** `rosettamq produce` obeys the configs of the topic, and is told what becomes of it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openBroker } from '../../broker/broker.ts';
 import { batchAttribute, batchAttributes } from '../../log/batch-header.ts';
 import { LogReader } from '../../log/log-reader.ts';
+import { FaultyStorage } from '../../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import { resolveConfig } from '../config.ts';
 import { ProduceSession } from './produce-session.ts';
@@ -34,4 +35,15 @@ test('the time of the append is set where the topic says so', async () => {
   const reader = new LogReader(log);
   assert.ok(reader.locate(0, 0));
   assert.ok((batchAttributes(reader.chunk.buffer, reader.at) & batchAttribute.logAppendTime) !== 0);
+});
+
+test('whoever waits for what was produced is told when storage fails', async () => {
+  const storage = new FaultyStorage(new MemoryStorage());
+  const broker = await openBroker({ storage, durability: 'sync', forms: [] });
+  const config = resolveConfig({ flags: { memory: true } });
+  const session = new ProduceSession(broker, config, { op: 'produce', name: 'events' });
+  storage.inject({ operation: 'write', nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error' });
+  await session.line({ key: null, value: Buffer.from('lost').toString('base64') });
+  await assert.rejects(session.line({ end: true }), { kind: 'storage-failed' });
+  await broker.close();
 });

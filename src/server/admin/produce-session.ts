@@ -11,7 +11,6 @@ import type { Config } from '../config.ts';
 import { headSettings } from '../heads.ts';
 import type { AdminRequest, ProduceLine, ProduceRecord } from './admin-protocol.ts';
 import { createTopic, defaultVhost } from './catalog-operations.ts';
-import { durable } from './durable.ts';
 
 /** A batch is written at this many records or bytes, or when nothing more is at hand. */
 const batchRecordsMax = 500;
@@ -53,12 +52,12 @@ export class ProduceSession {
     if (this.#failure !== undefined) throw this.#failure;
     if ('end' in line) {
       this.#flushAll();
-      await durable(this.#broker);
+      await this.#broker.gate.durableNow();
       return { count: this.#recordCount };
     }
     this.#add(line);
     if (this.#undurableBytes > undurableBytesMax) {
-      await durable(this.#broker);
+      await this.#broker.gate.durableNow();
       this.#undurableBytes = 0;
     }
     return undefined;
