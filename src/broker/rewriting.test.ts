@@ -280,6 +280,19 @@ test('a segment that cannot be read once is written anew later', async () => {
   await stand.broker.close();
 });
 
+test('a broker that is closed after a failed fold has nothing to do any more', async () => {
+  const stand = await open(new MemoryDisk());
+  const queue = declare(stand.broker, 'work');
+  stand.broker.shards[0]!.log.freeBytes = async () => 0;
+  while (stand.failures.length === 0) {
+    publish(stand, [queue.log!], 'to be folded'.padEnd(4 * kib));
+    await stand.broker.gate.durableNow();
+  }
+  await turn();
+  await stand.broker.close();
+  assert.equal(stand.clock.timerCount, 0);
+});
+
 test('a fold whose messages have all gone meanwhile stores no segment', async () => {
   const stand = await open(new MemoryDisk());
   const host = stand.broker.vhost('/')!;

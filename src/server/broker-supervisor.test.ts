@@ -122,5 +122,7 @@ test('a broker whose heads cannot be made is closed', async () => {
     onFatal: () => {},
   });
   await assert.rejects(supervisor.start(), /no heads/);
-  assert.ok(storage.trace.some((step) => step.startsWith('close wal-000000000001')));
+  const count = (operation: string): number =>
+    storage.trace.filter((step) => step === `${operation} wal-000000000001`).length;
+  assert.equal(count('close'), count('open'));
 });

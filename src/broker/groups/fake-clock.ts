@@ -9,6 +9,11 @@ export class FakeClock implements Clock {
     return this.#nowMs;
   }
 
+  /** What is due some time. */
+  get timerCount(): number {
+    return this.#timers.size;
+  }
+
   after(delayMs: number, callback: () => void): { cancel(): void } {
     const timer = { atMs: this.#nowMs + delayMs, callback };
     this.#timers.add(timer);
