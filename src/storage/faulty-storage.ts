@@ -22,20 +22,27 @@ export interface Fault {
   readonly operation?: StorageOperation;
   /** Only operations on names that match count. */
   readonly name?: RegExp;
+  /** Only reads of any of these bytes of the file count, as of sectors that are bad. */
+  readonly bytes?: ByteRange;
   /** The first operation to fail among those that count, from 1. */
   readonly nth: number;
   /** How many fail from there on; 1 if absent, Infinity until heal(). */
   readonly times?: number;
   /**
    * - error: it fails and nothing was done.
-   * - short: a write fails after a part of it was done.
+   * - short: a write fails after a part of it was done; a read ends too early.
    * - late: it is done, and fails nevertheless.
    * - lost: a sync fails, and what it was to bring to the disk never gets there unless it is written again, although a later sync
    *   succeeds: as on Linux. Over a disk in memory only.
    * - crash: nothing is done, and from there on nothing answers any more.
    */
   readonly effect: 'error' | 'short' | 'late' | 'lost' | 'crash';
-  readonly code?: 'EIO' | 'ENOSPC' | 'EDQUOT';
+  readonly code?: 'EIO' | 'ENOSPC' | 'EDQUOT' | 'EMFILE';
+}
+
+interface ByteRange {
+  readonly start: number;
+  readonly end: number;
 }
 
 interface Armed {
@@ -51,13 +58,14 @@ class Plan {
   onCrash: () => void = () => {};
   readonly trace: string[] = [];
 
-  next(operation: StorageOperation, name: string): Fault | undefined {
+  next(operation: StorageOperation, name: string, read?: ByteRange): Fault | undefined {
     this.operationCount++;
     this.trace.push(`${operation} ${name}`);
     for (const armed of this.armed) {
       const { fault } = armed;
       if (fault.operation !== undefined && fault.operation !== operation) continue;
       if (fault.name !== undefined && !fault.name.test(name)) continue;
+      if (fault.bytes !== undefined && !(read !== undefined && touches(fault.bytes, read))) continue;
       armed.seen++;
       if (armed.seen < fault.nth || armed.seen >= fault.nth + (fault.times ?? 1)) continue;
       if (fault.effect === 'crash') {
@@ -77,7 +85,16 @@ class Plan {
     lose = (): void => {},
   ): Promise<Result> {
     if (this.hasCrashed) return never();
-    const fault = this.next(operation, name);
+    return await this.answer(this.next(operation, name), operation, name, action, lose);
+  }
+
+  async answer<Result>(
+    fault: Fault | undefined,
+    operation: StorageOperation,
+    name: string,
+    action: () => Promise<Result>,
+    lose = (): void => {},
+  ): Promise<Result> {
     if (fault === undefined) {
       const result = await action();
       return this.hasCrashed ? never() : result;
@@ -88,6 +105,8 @@ class Plan {
     throw faultError(fault, operation, name);
   }
 }
+
+const touches = (range: ByteRange, other: ByteRange): boolean => range.start < other.end && other.start < range.end;
 
 const never = (): Promise<never> => new Promise(() => {});
 
@@ -134,7 +153,12 @@ class FaultyFile implements StorageFile {
   }
 
   read(buffer: Buffer, start: number, lengthBytes: number, position: number): Promise<number> {
-    return this.#plan.run('read', this.name, () => this.#file.read(buffer, start, lengthBytes, position));
+    const plan = this.#plan;
+    if (plan.hasCrashed) return never();
+    const read = (bytes: number): Promise<number> => this.#file.read(buffer, start, bytes, position);
+    const fault = plan.next('read', this.name, { start: position, end: position + lengthBytes });
+    if (fault?.effect === 'short') return read(lengthBytes >>> 1);
+    return plan.answer(fault, 'read', this.name, () => read(lengthBytes));
   }
 
   sizeBytes(): Promise<number> {
