@@ -20,8 +20,9 @@ export type BrokerErrorKind =
   | 'too-large'
   /** No room for new messages; draining goes on. Retriable. */
   | 'storage-full'
-  /** The shard is being reopened after an I/O error. Retriable. */
+  /** The shard is being reopened after an I/O error, or the process lacks what a read takes. Retriable. */
   | 'storage-failed'
+  /** Stored bytes are not as they were written, or cannot be read; `cause` is the error of the system if there is one. */
   | 'corrupt'
   | 'closing';
 

@@ -29,6 +29,8 @@ export const limits = {
   readAheadMinBytes: 32 * 1024,
   /** What readers hold of what was read back, of one shard's log and of its segments each; beyond that consumers get the least. */
   readAheadBudgetBytes: 32 * 1024 * 1024,
+  /** What cannot be read because the process has too many files open or too little memory is tried again after this time. */
+  readRetryMs: 100,
   /** Pieces of `readAheadBytes` of one shard that are read for the next Fetch before it comes, at a time. */
   prefetchesMax: 4,
   /** One message or batch, whatever the protocol. */

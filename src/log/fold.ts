@@ -18,11 +18,12 @@ import { SegmentCopy } from './segment-copy.ts';
 
 /** What is to be folded cannot be read. */
 export class UnreadableStretch extends Error {
+  /** Not as it was written; what the disk does not give may come later. */
   readonly isDamaged: boolean;
 
   constructor(cause: Error) {
     super(`${cause.message}; messages that lie there stay there`, { cause });
-    this.isDamaged = cause instanceof BrokerError && cause.kind === 'corrupt';
+    this.isDamaged = cause instanceof BrokerError && cause.kind === 'corrupt' && cause.cause === undefined;
   }
 }
 

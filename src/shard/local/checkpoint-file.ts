@@ -28,6 +28,7 @@
  */
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { describeUnreadable, isUnreadable, UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import type { Checkpoint } from '../shard-log.ts';
 import { type CheckpointPart, firstPartFault, partName } from './checkpoint-part.ts';
@@ -142,6 +143,8 @@ export interface CheckpointFault {
   readonly what: string;
   /** What it says that its position is, which may be wrong; Infinity if it says nothing. */
   readonly position: number;
+  /** The error of the system, if there is one. */
+  readonly cause?: Error;
 }
 
 const faultOf = (bytes: Buffer, number: number): CheckpointFault | undefined => {
@@ -204,19 +207,43 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
 };
 
 /**
- * Reads a checkpoint and checks its parts, or tells what is wrong with it. Rejects with the error of the system if it cannot be
- * read.
+ * Reads a checkpoint and checks its parts, or tells what is wrong with it. Rejects with the error of the system if that has
+ * nothing to do with the files.
  */
 export const inspectCheckpoint = async (
   storage: Storage,
   number: number,
 ): Promise<StoredCheckpoint | CheckpointFault> => {
+  try {
+    return await readCheckpoint(storage, number);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    const cause = error as Error;
+    const what = `it cannot be read (${cause.message})`;
+    return {
+      kind: 'damaged',
+      file: checkpointName(number),
+      offset: 0,
+      what,
+      position: Number.POSITIVE_INFINITY,
+      cause,
+    };
+  }
+};
+
+const readCheckpoint = async (storage: Storage, number: number): Promise<StoredCheckpoint | CheckpointFault> => {
   const file = await storage.open(checkpointName(number), { create: false, durable: false });
+  const unreadable = new UnreadableBlocks();
   try {
     const bytes = Buffer.allocUnsafeSlow(await file.sizeBytes());
-    const readBytes = await file.read(bytes, 0, bytes.length, 0);
+    const readBytes = await unreadable.read(file, bytes, 0);
     const found = bytes.subarray(0, readBytes);
     const fault = faultOf(found, number);
+    const [block] = unreadable.of(file.name);
+    if (fault !== undefined && block !== undefined) {
+      const position = block.offset < headerBytes ? Number.POSITIVE_INFINITY : fault.position;
+      return { ...fault, offset: block.offset, what: describeUnreadable(block), position, cause: block.error };
+    }
     if (fault !== undefined) return fault;
     const checkpoint = decode(found);
     return (await partsFault(storage, checkpoint)) ?? checkpoint;

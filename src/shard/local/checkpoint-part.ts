@@ -12,6 +12,12 @@
  */
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import {
+  describeUnreadable,
+  isUnreadable,
+  type UnreadableBlock,
+  UnreadableBlocks,
+} from '../../storage/unreadable-blocks.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import { isMissing, writeAll } from './prepare-file.ts';
 
@@ -113,7 +119,21 @@ export const createPart = async (storage: Storage, number: number, salt: number)
 interface PartFault {
   readonly offset: number;
   readonly what: string;
+  /** The error of the system, if there is one. */
+  readonly cause?: Error;
 }
+
+const unreadablePart = (error: Error): PartFault => ({
+  offset: 0,
+  what: `it cannot be read (${error.message})`,
+  cause: error,
+});
+
+const unreadableAt = (offset: number, block: UnreadableBlock): PartFault => ({
+  offset,
+  what: describeUnreadable(block),
+  cause: block.error,
+});
 
 type Piece = { readonly bytes: Buffer; readonly offset: number } | { readonly fault: PartFault };
 
@@ -121,11 +141,12 @@ type Piece = { readonly bytes: Buffer; readonly offset: number } | { readonly fa
 async function* piecesOf(file: StorageFile, start: number, end: number): AsyncGenerator<Piece> {
   let buffer = Buffer.alloc(0);
   let bufferOffset = start;
+  const unreadable = new UnreadableBlocks();
   /** Where [offset, offset + lengthBytes) lies in the buffer; -1 if not all of it is there. */
   const find = async (offset: number, lengthBytes: number): Promise<number> => {
     if (offset + lengthBytes > bufferOffset + buffer.length && offset + lengthBytes <= end) {
       const memory = Buffer.allocUnsafeSlow(Math.min(end - offset, Math.max(partReadBytes, lengthBytes)));
-      buffer = memory.subarray(0, await file.read(memory, 0, memory.length, offset));
+      buffer = memory.subarray(0, await unreadable.read(file, memory, offset));
       bufferOffset = offset;
     }
     return offset + lengthBytes <= bufferOffset + buffer.length ? offset - bufferOffset : -1;
@@ -135,7 +156,9 @@ async function* piecesOf(file: StorageFile, start: number, end: number): AsyncGe
     const lengthBytes = header < 0 ? 0 : pieceHeaderBytes + buffer.readUInt32LE(header + 4);
     const at = header < 0 ? -1 : await find(offset, lengthBytes);
     if (at < 0 || crc32c(buffer, at + 4, at + lengthBytes) !== buffer.readUInt32LE(at)) {
-      yield { fault: { offset, what: 'a piece of the state is damaged' } };
+      const block = unreadable.firstIn(file.name, offset, header < 0 ? undefined : offset + lengthBytes);
+      const damage = { offset, what: 'a piece of the state is damaged' };
+      yield { fault: block === undefined ? damage : unreadableAt(offset, block) };
       return;
     }
     yield { bytes: buffer.subarray(at + pieceHeaderBytes, at + lengthBytes), offset };
@@ -154,11 +177,15 @@ export const firstPartFault = async (
     file = await storage.open(partName(part.number), { create: false, durable: false });
   } catch (error) {
     if (isMissing(error)) return { offset: 0, what: 'the file is missing' };
+    if (isUnreadable(error)) return unreadablePart(error as Error);
     throw error;
   }
   try {
     const header = Buffer.alloc(partHeaderBytes);
-    await file.read(header, 0, partHeaderBytes, 0);
+    const unreadable = new UnreadableBlocks();
+    await unreadable.read(file, header, 0);
+    const [block] = unreadable.of(file.name);
+    if (block !== undefined) return unreadableAt(0, block);
     if (!header.equals(encodeHeader(salt, part.number))) return { offset: 0, what: 'it does not begin as this part' };
     for await (const piece of piecesOf(file, partHeaderBytes, partBytes(part)))
       if ('fault' in piece) return piece.fault;
@@ -186,7 +213,10 @@ export const readSection = async (
   const file = await storage.open(name, { create: false, durable: false });
   try {
     for await (const piece of piecesOf(file, start, end)) {
-      if ('fault' in piece) throw new BrokerError('corrupt', `${name} at ${piece.fault.offset}: ${piece.fault.what}`);
+      if ('fault' in piece) {
+        const { offset, what, cause } = piece.fault;
+        throw new BrokerError('corrupt', `${name} at ${offset}: ${what}`, cause && { cause });
+      }
       onPiece(piece.bytes);
     }
     return end - start;

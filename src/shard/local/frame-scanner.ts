@@ -1,10 +1,13 @@
 /** Sequential reading of the frames of one file, in large pieces; and the search for frames behind a damaged one. */
 import type { StorageFile } from '../../storage/storage.ts';
+import type { UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { FrameHeader, frameAlignmentBytes, frameHeaderBytes, frameMagicBytes } from './frame.ts';
 import { recoveryReadBytes } from './wal-limits.ts';
 
 export class FrameScanner {
   readonly #fileBytes: number;
+  /** What cannot be read is passed over like other damage, and remembered there. */
+  readonly #unreadable: UnreadableBlocks;
   #file: StorageFile | undefined;
   #buffer = Buffer.alloc(0);
   /** #buffer[0, #filledBytes) holds the file from #offset on. */
@@ -16,8 +19,9 @@ export class FrameScanner {
   /** A header lay at the offset read last, be its frame whole or not. */
   hasHeader = false;
 
-  constructor(fileBytes: number) {
+  constructor(fileBytes: number, unreadable: UnreadableBlocks) {
     this.#fileBytes = fileBytes;
+    this.#unreadable = unreadable;
   }
 
   get buffer(): Buffer {
@@ -75,7 +79,8 @@ export class FrameScanner {
     if (keptBytes > 0) this.#buffer.copy(target, 0, keptStart, this.#filledBytes);
     this.#buffer = target;
     this.#offset = offset;
-    const readBytes = await this.#file!.read(target, keptBytes, wantedBytes - keptBytes, offset + keptBytes);
+    const missing = target.subarray(keptBytes, wantedBytes);
+    const readBytes = await this.#unreadable.read(this.#file!, missing, offset + keptBytes);
     this.#filledBytes = keptBytes + readBytes;
     return this.#filledBytes >= lengthBytes;
   }

@@ -1,6 +1,7 @@
 /** Looks at one segment file, all of its pages included, and goes on behind what is damaged. */
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { describeUnreadable, UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { damage, type SegmentInspectionItem } from './inspect-items.ts';
 import { pageHolds, readSegmentParts, segmentFileName, segmentFooterBytes, segmentPageBytes } from './segment-file.ts';
 
@@ -22,7 +23,7 @@ export async function* inspectSegment(storage: Storage, id: number): AsyncGenera
       yield kind === 'unsupported' ? { kind, file: name, offset, what: message } : damage(name, offset, message);
       return;
     }
-    const { dataBytes, sizeBytes, index, pageTableOffset, pageTable } = parts;
+    const { dataBytes, sizeBytes, index, pageTable } = parts;
     yield {
       kind: 'segment',
       file: name,
@@ -30,11 +31,10 @@ export async function* inspectSegment(storage: Storage, id: number): AsyncGenera
       sizeBytes,
       dataBytes,
       pages: Math.ceil(dataBytes / segmentPageBytes),
-      index,
+      index: 'what' in index ? undefined : index,
     };
-    if (index === undefined) yield damage(name, dataBytes, 'the checksum of the index does not hold');
-    if (pageTable === undefined) yield damage(name, pageTableOffset, 'the checksum of the page table does not hold');
-    const goodPages = pageTable === undefined ? undefined : yield* inspectPages(file, dataBytes, pageTable);
+    for (const part of [index, pageTable]) if ('what' in part) yield damage(name, part.offset, `damaged: ${part.what}`);
+    const goodPages = 'what' in pageTable ? undefined : yield* inspectPages(file, dataBytes, pageTable);
     yield { kind: 'segment-end', file: name, goodPages };
   } finally {
     await file.close();
@@ -48,18 +48,21 @@ async function* inspectPages(
   pageTable: Buffer,
 ): AsyncGenerator<SegmentInspectionItem, number> {
   const buffer = Buffer.allocUnsafeSlow(Math.min(readBytes, dataBytes));
+  const unreadable = new UnreadableBlocks();
   let goodPages = 0;
   for (let offset = 0; offset < dataBytes; offset += readBytes) {
-    const lengthBytes = await file.read(buffer, 0, Math.min(readBytes, dataBytes - offset), offset);
+    const wanted = buffer.subarray(0, Math.min(readBytes, dataBytes - offset));
+    const lengthBytes = await unreadable.read(file, wanted, offset);
     for (let start = 0; start < lengthBytes; start += segmentPageBytes) {
       const end = Math.min(start + segmentPageBytes, lengthBytes);
-      if (pageHolds(pageTable, buffer, start, end, offset + start)) goodPages++;
-      else
-        yield damage(
-          file.name,
-          offset + start,
-          `the checksum of page ${(offset + start) / segmentPageBytes} does not hold`,
-        );
+      if (pageHolds(pageTable, buffer, start, end, offset + start)) {
+        goodPages++;
+        continue;
+      }
+      const page = (offset + start) / segmentPageBytes;
+      const block = unreadable.firstIn(file.name, offset + start, offset + end);
+      const what = block === undefined ? 'its checksum does not hold' : describeUnreadable(block);
+      yield damage(file.name, offset + start, `page ${page}: ${what}`);
     }
   }
   return goodPages;

@@ -6,6 +6,7 @@
  */
 import type { Position } from '../../core/ids.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { describeUnreadable, UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import { type FileEntry, firstEntry, type StoredCheckpoint } from './checkpoint-file.ts';
 import { alignFrame, type Chain, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
@@ -43,6 +44,7 @@ export class WalInspection {
   readonly #checkpoint: StoredCheckpoint | undefined;
   /** The stretches of each file that the checkpoint names, in order. */
   readonly #table = new Map<number, readonly FileEntry[]>();
+  readonly #unreadable = new UnreadableBlocks();
   #walFileBytes = 0;
   #salt: number | undefined;
   /** What the next frame must continue. Undefined until the first frame when it is unknown where the log begins. */
@@ -101,17 +103,23 @@ export class WalInspection {
   async #readHeader(sequence: number): Promise<WalHeader | undefined> {
     const file = await this.#storage.open(walFileName(sequence), { create: false, durable: false });
     try {
-      return decodeWalHeader(await readBlock(file));
+      return decodeWalHeader(await this.#readBlock(file));
     } finally {
       await file.close();
     }
+  }
+
+  async #readBlock(file: StorageFile): Promise<Buffer> {
+    const block = Buffer.alloc(walHeaderBytes);
+    await this.#unreadable.read(file, block, 0);
+    return block;
   }
 
   async *#inspectFile(sequence: number): AsyncGenerator<WalInspectionItem> {
     const name = walFileName(sequence);
     const file = await this.#storage.open(name, { create: false, durable: false });
     try {
-      const block = await readBlock(file);
+      const block = await this.#readBlock(file);
       const sizeBytes = await file.sizeBytes();
       const format = otherWalFormat(block);
       if (format !== undefined) {
@@ -122,7 +130,7 @@ export class WalInspection {
       if (this.#walFileBytes === 0) this.#walFileBytes = sizeBytes;
       const header = this.#headerState(block, sequence);
       yield { kind: 'wal', file: name, sequence, sizeBytes, header, isPrepared: isMarkedPrepared(block) };
-      const scanner = new FrameScanner(sizeBytes);
+      const scanner = new FrameScanner(sizeBytes, this.#unreadable);
       scanner.openAt(file);
       yield* this.#inspectFrames({ name, sequence, scanner, header, frames: 0, staleFrames: 0 });
     } finally {
@@ -149,10 +157,24 @@ export class WalInspection {
     if (entries === undefined && this.#salt !== undefined) yield* this.#followFrames(file, this.#salt, walHeaderBytes);
     else if (this.#salt === undefined && (await hasFrames(file)))
       yield damage(name, 0, 'the header does not hold, and frames follow it');
+    const wantedFrom = this.#wantedFrom(file, entries);
+    for (const block of this.#unreadable.of(name)) {
+      if (block.offset + unreadableBlockBytes > wantedFrom) yield damage(name, block.offset, describeUnreadable(block));
+    }
     const isLog = entries !== undefined || file.frames > 0;
     const { frames, staleFrames } = file;
     const offset = isLog ? this.#endOffset : walHeaderBytes;
     yield { kind: 'wal-end', file: name, offset, frames, staleFrames, use: isLog ? 'log' : 'ready' };
+  }
+
+  /**
+   * From this byte on all blocks of the file are wanted: of what lies before it the stretches that a checkpoint names are, and
+   * those are told of by themselves.
+   */
+  #wantedFrom({ header }: Visited, entries: readonly FileEntry[] | undefined): number {
+    if (entries === undefined || header !== 'ok') return 0;
+    const last = entries.at(-1)!;
+    return last.endOffset > 0 ? Number.POSITIVE_INFINITY : last.startOffset;
   }
 
   /** The frames that the checkpoint's table names. */
@@ -167,10 +189,12 @@ export class WalInspection {
     this.#setEnd(file, startOffset);
     yield* this.#followFrames(file, this.#salt!, startOffset, endOffset > 0 ? endOffset : undefined);
     if (endOffset === 0 || this.#endOffset === alignFrame(endOffset)) return;
+    const block = this.#unreadable.firstIn(file.name, this.#endOffset, endOffset);
+    const reason = block === undefined ? '' : `; ${describeUnreadable(block)}`;
     yield damage(
       file.name,
       this.#endOffset,
-      `the frames up to ${endOffset} are damaged: a checkpoint was made behind them`,
+      `the frames up to ${endOffset} are damaged: a checkpoint was made behind them${reason}`,
     );
     this.#setEnd(file, alignFrame(endOffset));
   }
@@ -251,12 +275,6 @@ export class WalInspection {
 const hasFrames = async ({ scanner }: Visited): Promise<boolean> => {
   await scanner.readFrame(walHeaderBytes, 0);
   return scanner.hasHeader;
-};
-
-const readBlock = async (file: StorageFile): Promise<Buffer> => {
-  const block = Buffer.alloc(walHeaderBytes);
-  await file.read(block, 0, walHeaderBytes, 0);
-  return block;
 };
 
 const frameItem = (

@@ -6,9 +6,11 @@
  * Readers that live long pin what they read until they need something else. When all windows that are pinned take
  * `readAheadBudgetBytes`, such a reader gets a copy of the little it needs, unless others have the window pinned anyway.
  */
+import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import { limits } from '../../core/limits.ts';
 import type { StorageFile } from '../../storage/storage.ts';
+import { UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import type { Chunk } from '../shard-log.ts';
 import { ReadBuffers } from './read-buffers.ts';
 import { loadedBytesMax } from './wal-limits.ts';
@@ -207,9 +209,10 @@ export class LoadedWindows {
     const window = new LoadedWindow(memory, end - start, start, this.#pinned);
     const { buffer } = window;
     try {
-      const readBytes = await handle.read(buffer, 0, buffer.length, offset);
-      verify(buffer, readBytes);
-      if (readBytes !== buffer.length) throw new Error(`${handle.name} ends at ${offset + readBytes}`);
+      const unreadable = new UnreadableBlocks();
+      const readBytes = await unreadable.read(handle, buffer, offset);
+      await unreadable.explain(handle.name, () => verify(buffer, readBytes));
+      if (readBytes !== buffer.length) throw new BrokerError('corrupt', `${handle.name} ends at ${offset + readBytes}`);
     } catch (error) {
       window.dropped();
       throw error;

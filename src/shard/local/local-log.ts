@@ -252,9 +252,7 @@ export class LocalLog implements ShardLog {
   async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     if (this.#state === 'closed') throw new BrokerError('closing', 'the log is closed');
     if (isSegmentPosition(position)) {
-      return await this.segments.load(position, lengthBytes, aheadBytes).catch((error: unknown) => {
-        throw operatingError(error);
-      });
+      return await this.segments.load(position, lengthBytes, aheadBytes);
     }
     return await this.#reads.load(position, lengthBytes, aheadBytes);
   }

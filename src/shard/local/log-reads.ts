@@ -5,7 +5,7 @@ import type { Chunk } from '../shard-log.ts';
 import { assertFrames } from './frame-cuts.ts';
 import type { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
-import { operatingError } from './operating-error.ts';
+import { readError } from './operating-error.ts';
 import { readSealedFile } from './read-stretch.ts';
 import type { WalFile } from './wal-file.ts';
 import type { WalFiles } from './wal-files.ts';
@@ -36,7 +36,8 @@ export class LogReads {
 
   /**
    * Reads [position, position + lengthBytes) and what is around it, pinned; little of that if `aheadBytes` is small. Rejects with BrokerError 'corrupt' if a frame there is
-   * not what was written, 'not-found' if the file was given back, RangeError if it is not durable or spans commits, 'storage-failed'.
+   * not what was written or cannot be read, or if there is no such piece: what says so is damaged then. 'not-found' if the file was
+   * given back, 'storage-failed' if it may be tried again.
    */
   async load(position: Position, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     const { files, walFileBytes, readAheadBytes } = this.#options;
@@ -48,16 +49,15 @@ export class LogReads {
     const filePosition = file.sequence * walFileBytes;
     const offset = position - filePosition;
     const limitOffset = this.#durableOffset(file);
-    if (offset + lengthBytes > limitOffset)
-      throw new RangeError(`position ${position} + ${lengthBytes} is not durable`);
+    const wanted = `${file.name} is to be read at byte ${offset}, ${lengthBytes} bytes`;
+    if (offset + lengthBytes > limitOffset) throw new BrokerError('corrupt', `${wanted}, which are not durable`);
     const livesLong = aheadBytes !== undefined;
     const piece = file.cuts.pieceAt(
       offset,
       limitOffset,
       livesLong && aheadBytes * 2 < readAheadBytes ? 0 : readAheadBytes,
     );
-    if (offset + lengthBytes > piece.end)
-      throw new RangeError(`position ${position} + ${lengthBytes} is not one commit`);
+    if (offset + lengthBytes > piece.end) throw new BrokerError('corrupt', `${wanted}, which are not one commit`);
     const verify = (buffer: Buffer, readBytes: number): void =>
       assertFrames(file.name, piece, this.salt, buffer, readBytes);
     const request = { handle, filePosition, offset, lengthBytes, window: piece, verify, livesLong };
@@ -79,7 +79,7 @@ export class LogReads {
     try {
       return await read();
     } catch (error) {
-      throw operatingError(error);
+      throw readError(error, file.name);
     } finally {
       await files.endRead(file);
     }

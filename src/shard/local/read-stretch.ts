@@ -1,5 +1,6 @@
 /** Reads all frames of a sealed file of the log back for a fold, and checks every one of them: what is damaged is not copied on. */
 import { BrokerError } from '../../core/errors.ts';
+import { UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { assertFrames } from './frame-cuts.ts';
 import type { WalFile } from './wal-file.ts';
 import { recoveryReadBytes } from './wal-limits.ts';
@@ -15,12 +16,13 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
  */
 export const readSealedFile = async (file: WalFile, salt: number, memory: ArrayBuffer): Promise<Buffer> => {
   const buffer = Buffer.from(memory, 0, file.endOffset);
+  const unreadable = new UnreadableBlocks();
   for (let at = 0; at < buffer.length; ) {
-    const bytes = await file.handle!.read(buffer, at, Math.min(recoveryReadBytes, buffer.length - at), at);
+    const bytes = await unreadable.read(file.handle!, buffer.subarray(at, at + recoveryReadBytes), at);
     if (bytes === 0) throw damaged(file, at);
     at += bytes;
   }
-  await checkFrames(file, buffer, salt);
+  await unreadable.explain(file.name, () => checkFrames(file, buffer, salt));
   return buffer;
 };
 

@@ -1,8 +1,8 @@
 /** The files of the log as recovery finds them in the directory: those with a right header, and those without. */
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { type UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import type { FileEntry } from './checkpoint-file.ts';
-import { frameHeaderBytes } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
 import {
@@ -18,7 +18,9 @@ import {
   walHeaderBytes,
 } from './wal-file.ts';
 
-export const corrupt = (message: string): BrokerError => new BrokerError('corrupt', `write-ahead log: ${message}`);
+const prefix = 'write-ahead log: ';
+
+export const corrupt = (message: string): BrokerError => new BrokerError('corrupt', prefix + message);
 
 /** A file of the log with a header that is right. */
 export interface Candidate {
@@ -31,6 +33,8 @@ export interface RecoveryFilesOptions {
   readonly storage: Storage;
   readonly walFileBytes: number;
   readonly durable: boolean;
+  /** What cannot be read is taken for damaged, and remembered there. */
+  readonly unreadable: UnreadableBlocks;
 }
 
 export class RecoveryFiles {
@@ -56,8 +60,7 @@ export class RecoveryFiles {
     for (const sequence of sequences.sort((a, b) => a - b)) {
       const handle = await storage.open(walFileName(sequence), { create: false, durable });
       this.headless.set(sequence, handle);
-      const block = Buffer.alloc(walHeaderBytes);
-      await handle.read(block, 0, walHeaderBytes, 0);
+      const block = await this.#readHeader(handle);
       const format = otherWalFormat(block);
       if (format !== undefined) {
         throw new BrokerError(
@@ -79,25 +82,40 @@ export class RecoveryFiles {
     }
   }
 
+  async #readHeader(handle: StorageFile): Promise<Buffer> {
+    const block = Buffer.alloc(walHeaderBytes);
+    await this.#options.unreadable.read(handle, block, 0);
+    return block;
+  }
+
+  /** That [start, end) of a file is damaged, and why if that cannot be read. */
+  damaged(message: string, name: string, start: number, end?: number): BrokerError {
+    return this.#options.unreadable.damage(prefix + message, name, start, end);
+  }
+
   /** Takes the salt from a damaged header if the frames behind it say that it is right. */
   async guessSalt(): Promise<void> {
-    const scanner = new FrameScanner(this.#options.walFileBytes);
+    const scanner = this.#scanner();
     for (const handle of this.headless.values()) {
       if (this.salt !== undefined) return;
-      const block = Buffer.alloc(walHeaderBytes);
-      await handle.read(block, 0, walHeaderBytes, 0);
+      const block = await this.#readHeader(handle);
       scanner.openAt(handle);
       if (await scanner.readFrame(walHeaderBytes, storedWalSalt(block))) this.salt = storedWalSalt(block);
     }
   }
 
-  /** A file without a right header that has something like a frame in it. */
+  #scanner(): FrameScanner {
+    return new FrameScanner(this.#options.walFileBytes, this.#options.unreadable);
+  }
+
+  /** A file without a right header that has something like a frame in it, or may have. */
   async findHeadlessFrames(): Promise<number | undefined> {
-    const scanner = new FrameScanner(this.#options.walFileBytes);
+    const scanner = this.#scanner();
+    const { unreadable } = this.#options;
     for (const [sequence, handle] of this.headless) {
-      const block = Buffer.alloc(frameHeaderBytes);
-      await handle.read(block, 0, frameHeaderBytes, walHeaderBytes);
-      if (scanner.header.parse(block, 0)) return sequence;
+      scanner.openAt(handle);
+      await scanner.readFrame(walHeaderBytes, 0);
+      if (scanner.hasHeader || unreadable.firstIn(handle.name, 0, walHeaderBytes + 1) !== undefined) return sequence;
     }
     return undefined;
   }
@@ -113,8 +131,12 @@ export class RecoveryFiles {
   async repairHeader(sequence: number): Promise<boolean> {
     const handle = this.headless.get(sequence);
     if (handle === undefined) return false;
-    const header = encodeWalHeader({ sequence, walFileBytes: this.#options.walFileBytes, salt: this.salt! });
-    await writeAll(handle, header, header.length, 0);
+    const { walFileBytes, unreadable } = this.#options;
+    const header = encodeWalHeader({ sequence, walFileBytes, salt: this.salt! });
+    // A part of a block that cannot be read cannot be written either; what was behind the header in it is lost.
+    const isUnreadable = unreadable.firstIn(handle.name, 0, header.length) !== undefined;
+    const block = isUnreadable ? Buffer.concat([header], unreadableBlockBytes) : header;
+    await writeAll(handle, block, block.length, 0);
     await handle.sync();
     this.headless.delete(sequence);
     this.candidates.set(sequence, { sequence, handle, isPrepared: false });
@@ -132,8 +154,9 @@ export class RecoveryFiles {
   take(sequence: number): WalFile {
     const candidate = this.candidates.get(sequence);
     if (candidate === undefined) {
-      const state = this.headless.has(sequence) ? 'has a damaged header' : 'is missing';
-      throw corrupt(`${walFileName(sequence)} ${state}`);
+      const name = walFileName(sequence);
+      if (!this.headless.has(sequence)) throw corrupt(`${name} is missing`);
+      throw this.damaged(`${name} is damaged at offset 0: the header`, name, 0, walHeaderBytes);
     }
     this.candidates.delete(sequence);
     return this.#asFile(candidate);

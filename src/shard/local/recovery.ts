@@ -17,6 +17,9 @@
  * its own, so that nothing that lies behind the damage is ever taken for a part of it, and a checkpoint must follow: its
  * table says which stretches of frames there are. Until it is stored, the next open refuses the same damage again.
  *
+ * What cannot be read (EIO) is damaged. At the end of the log, and in files behind it, that alone is corruption: there may have
+ * been frames, and nothing can tell.
+ *
  * Commits are replayed while the chain is followed, in one pass over the files. If open() rejects, the caller has seen
  * commits that it must forget, together with all state built from them.
  */
@@ -24,8 +27,10 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
 import type { Random } from '../../core/random.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { describeUnreadable, UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import type { ReplayCommit } from '../shard-log.ts';
 import {
+  type CheckpointFault,
   checkpointNumber,
   type FileEntry,
   firstEntry,
@@ -86,16 +91,21 @@ interface TailPiece {
   end: number;
 }
 
+const describeFault = ({ file, offset, what }: CheckpointFault): string => `${file} at ${offset}: ${what}`;
+
 /** Nothing is lost. */
 const noLoss = { hasLoss: false, lostBytes: 0, lostBefore: 0 };
 
 export class Recovery {
   readonly #options: RecoveryOptions;
+  readonly #unreadable = new UnreadableBlocks();
   readonly #scanner: FrameScanner;
   readonly #files: RecoveryFiles;
   #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
   /** Where checkpoints that are damaged say that they stand; 0 without any. */
   #unreadPosition = 0;
+  /** What is wrong with the newest checkpoint; undefined if it is used. */
+  #unreadCheckpoint: CheckpointFault | undefined;
   /** The highest durableThrough seen. */
   #durableThrough = 0;
   /** Frames beyond #durableThrough, by sequence: all that is needed to find the tail again. */
@@ -108,8 +118,8 @@ export class Recovery {
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    this.#scanner = new FrameScanner(options.walFileBytes);
-    this.#files = new RecoveryFiles(options);
+    this.#scanner = new FrameScanner(options.walFileBytes, this.#unreadable);
+    this.#files = new RecoveryFiles({ ...options, unreadable: this.#unreadable });
   }
 
   async run(): Promise<Recovered> {
@@ -117,8 +127,17 @@ export class Recovery {
       return await this.#run();
     } catch (error) {
       await this.#files.close();
-      throw error;
+      throw this.#withCheckpoint(error);
     }
+  }
+
+  /** What is missing or ends too early may be so because an older checkpoint had to be used. */
+  #withCheckpoint(error: unknown): unknown {
+    const fault = this.#unreadCheckpoint;
+    if (fault === undefined || !(error instanceof BrokerError) || error.kind !== 'corrupt') return error;
+    const cause = error.cause ?? fault.cause;
+    const message = `${error.message}; the newest checkpoint cannot be used: ${describeFault(fault)}`;
+    return new BrokerError('corrupt', message, cause === undefined ? undefined : { cause });
   }
 
   async #run(): Promise<Recovered> {
@@ -183,13 +202,23 @@ export class Recovery {
       walFileBytes,
       checkpoint,
       unreadPosition: this.#unreadPosition,
+      unreadable: this.#unreadable,
     });
+    if (salvaged.losses.length > 0) this.#tellUnreadable();
     for (const { sequence } of salvaged.entries) {
       if (await this.#files.repairHeader(sequence))
         onLoss?.(`${walFileName(sequence)}: only the header, which is written again`);
     }
     for (const { what } of salvaged.losses) onLoss?.(what);
     return salvaged;
+  }
+
+  #tellUnreadable(): void {
+    for (const name of this.#unreadable.names) {
+      for (const block of this.#unreadable.of(name)) {
+        this.#options.onLoss?.(`${name}: ${describeUnreadable(block)}, up to ${unreadableBlockBytes} bytes`);
+      }
+    }
   }
 
   /** Replays what was salvaged; the log goes on in a new file. */
@@ -221,19 +250,18 @@ export class Recovery {
       lastCheckpointNumber: partNumbers.reduce((last, number) => Math.max(last, number), lastNumber),
       givenUpCheckpoints: partNumbers.filter((number) => number > lastNumber),
     };
-    let damage = '';
     for (const number of numbers) {
       const found = await inspectCheckpoint(this.#options.storage, number);
       if (!('what' in found)) return { checkpoint: found, ...rest };
-      const message = `${found.file} at ${found.offset}: ${found.what}`;
+      const message = describeFault(found);
       if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);
-      damage ||= message;
+      this.#unreadCheckpoint ??= found;
       this.#unreadPosition = Math.max(this.#unreadPosition, found.position);
       this.#options.onLoss?.(`${message}; an older one or none is used`);
     }
     const isStartLost = numbers.length > 0 && !names.includes(walFileName(firstEntry.sequence));
     if (isStartLost && !this.#acceptsDamage) {
-      throw corrupt(`no checkpoint is readable, and the log's first file is gone (${damage})`);
+      throw corrupt("no checkpoint can be used, and the log's first file is gone");
     }
     return { checkpoint: undefined, ...rest };
   }
@@ -244,8 +272,13 @@ export class Recovery {
     if (candidates.has(firstEntry.sequence) || (salt !== undefined && this.#acceptsDamage)) return false;
     if (candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
     const sequence = await this.#files.findHeadlessFrames();
-    if (sequence !== undefined) throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
+    if (sequence !== undefined) throw this.#damagedHeader(walFileName(sequence));
     return true;
+  }
+
+  #damagedHeader(name: string): BrokerError {
+    const message = `${name} is damaged at offset 0: the header, and frames follow it`;
+    return this.#files.damaged(message, name, 0, walHeaderBytes + 1);
   }
 
   /** Of the log, known once a file with a right header is. */
@@ -296,7 +329,9 @@ export class Recovery {
     const endOffset = await this.#follow(file, entry.startOffset);
     if (entry.endOffset === 0) return endOffset;
     if (endOffset !== entry.endOffset) {
-      throw corrupt(`${file.name} is damaged at offset ${alignFrame(endOffset)}, before a checkpoint`);
+      const start = alignFrame(endOffset);
+      const message = `${file.name} is damaged at offset ${start}, before a checkpoint`;
+      throw this.#files.damaged(message, file.name, start, entry.endOffset);
     }
     file.cuts.end(endOffset);
     this.#sealAt(file, entry);
@@ -361,35 +396,51 @@ export class Recovery {
     return continues ? this.#files.take(candidate.sequence) : undefined;
   }
 
-  /** Throws if what the chain ended at had been durable. */
+  /** Throws if what the chain ended at had been durable, or may have been. */
   async #assertEnd(file: WalFile, endOffset: number, checkpoint: StoredCheckpoint | undefined): Promise<void> {
-    const damage = `${file.name} is damaged at offset ${alignFrame(endOffset)}`;
-    const endPosition = file.sequence * this.#options.walFileBytes + alignFrame(endOffset);
-    if (checkpoint !== undefined && checkpoint.position > endPosition) throw corrupt(`${damage}, before a checkpoint`);
+    const end = alignFrame(endOffset);
+    const place = `${file.name} is damaged at offset ${end}`;
+    const damaged = (message: string): BrokerError => this.#files.damaged(message, file.name, end);
+    const endPosition = file.sequence * this.#options.walFileBytes + end;
+    if (checkpoint !== undefined && checkpoint.position > endPosition) throw damaged(`${place}, before a checkpoint`);
     if (Number.isFinite(this.#unreadPosition) && this.#unreadPosition > endPosition) {
       throw corrupt(
-        `${damage}, or a newer checkpoint is: it says that the log goes on to position ${this.#unreadPosition}`,
+        `${file.name} ends at offset ${end}, before position ${this.#unreadPosition}, which a newer checkpoint names`,
       );
     }
-    if (await this.#provesDurable(file.handle!, alignFrame(endOffset))) {
-      throw corrupt(`${damage}: a later frame says that it was on disk`);
-    }
+    if (await this.#provesDurable(file.handle!, end)) throw damaged(`${place}: a later frame says that it was on disk`);
+    this.#assertReadable(file.name, end);
     for (const [sequence, handle] of this.#files.handles()) {
-      if (sequence <= file.sequence) continue;
-      this.#scanner.openAt(handle);
-      if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt))) {
-        if (await this.#provesDurable(handle, walHeaderBytes, walHeaderBytes + frameSearchBytes)) {
-          throw corrupt(`${walFileName(sequence)} is damaged at its first frame: a later one says that it was on disk`);
-        }
-        continue;
-      }
-      const { header } = this.#scanner;
-      if (header.continues(this.#chain))
-        throw corrupt(`the header of ${walFileName(sequence)} is damaged: frames follow it`);
-      if (!header.provesDurable(this.#chain)) continue;
-      const next = walFileName(file.sequence + 1);
-      throw corrupt(`${damage}, or ${next} at its first frame: ${walFileName(sequence)} says that it was on disk`);
+      if (sequence > file.sequence) await this.#assertBehindEnd(sequence, handle, { file, place });
     }
+  }
+
+  /** As #assertEnd(), for a file behind the one in which the chain ended. */
+  async #assertBehindEnd(
+    sequence: number,
+    handle: StorageFile,
+    { file, place }: { file: WalFile; place: string },
+  ): Promise<void> {
+    const name = walFileName(sequence);
+    this.#scanner.openAt(handle);
+    const { header } = this.#scanner;
+    if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt))) {
+      const isProven = await this.#provesDurable(handle, walHeaderBytes, walHeaderBytes + frameSearchBytes);
+      this.#assertReadable(name, 0);
+      if (isProven)
+        throw corrupt(`${name} is damaged at offset ${walHeaderBytes}: a later frame says that it was on disk`);
+    } else if (header.continues(this.#chain)) {
+      throw this.#damagedHeader(name);
+    } else if (header.provesDurable(this.#chain)) {
+      const next = walFileName(file.sequence + 1);
+      throw corrupt(`${place}, or ${next} at offset ${walHeaderBytes}: ${name} says that it was on disk`);
+    }
+  }
+
+  /** Throws if a block of the file in [start, end) could not be read: frames may lie there. */
+  #assertReadable(name: string, start: number, end?: number): void {
+    if (this.#unreadable.firstIn(name, start, end) !== undefined)
+      throw this.#files.damaged(`${name}: frames of the log may be lost`, name, start, end);
   }
 
   /** True if a frame that begins in [offset, limitOffset) says that the frame missing at `offset` had been durable. */
@@ -415,7 +466,12 @@ export class Recovery {
       const handle = file.handle!;
       const buffer = Buffer.allocUnsafeSlow(Math.min(end - start, 1024 * 1024));
       for (let at = start; at < end; at += buffer.length) {
-        const readBytes = await handle.read(buffer, 0, Math.min(buffer.length, end - at), at);
+        const readBytes = await this.#unreadable.read(
+          handle,
+          buffer.subarray(0, Math.min(buffer.length, end - at)),
+          at,
+        );
+        this.#assertReadable(file.name, at, at + readBytes);
         await writeAll(handle, buffer, readBytes, at);
       }
       await handle.sync();

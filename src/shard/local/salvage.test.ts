@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryStorage } from '../../storage/memory-storage.ts';
 import type { StorageFile } from '../../storage/storage.ts';
+import { UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { alignFrame, type Chain, frameHeaderBytes, sealFrame } from './frame.ts';
 import { salvage } from './salvage.ts';
 import { walFileName, walHeaderBytes } from './wal-file.ts';
 
 const salt = 99;
 const walFileBytes = 8192;
+const unreadable = new UnreadableBlocks();
 const bodyBytes = 30;
 
 /** Writes frames of 30 bytes into a file, each at its offset, and goes on behind the one before. */
@@ -62,7 +64,7 @@ test('what a later epoch has written over does not come back, though a frame in 
     entries,
     losses,
     chain: end2,
-  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0 });
+  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0, unreadable });
   assert.deepEqual(
     entries.map(({ sequence, startOffset, chainStart: { frameSequence } }) => [sequence, startOffset, frameSequence]),
     [
@@ -86,7 +88,14 @@ test('frames behind a gap count only if something says that what is missing had 
     const behind = writer.offset;
     writer.write(chain, 2, durableThrough);
     const files = new Map([[1, await writer.file(storage, 1)]]);
-    const { entries, losses } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0 });
+    const { entries, losses } = await salvage({
+      files,
+      salt,
+      walFileBytes,
+      checkpoint: undefined,
+      unreadPosition: 0,
+      unreadable,
+    });
     assert.deepEqual(
       losses.map(({ what }) => what),
       durableThrough === 5 ? [] : [`wal-000000000001 from byte ${end} to byte ${behind}: 1 groups of commits`],

@@ -8,12 +8,15 @@
  *   with the lower epoch is left over;
  * - a run that does not continue the one before it counts only if something proves that the frames between them had been on
  *   disk: the checkpoint lies behind them, or a durableThrough in a later run covers them. Else the log ended before it.
+ *
+ * Where nothing can be read there may have been frames: if that is at the end of the log or behind it, its end is lost.
  */
 import type { StorageFile } from '../../storage/storage.ts';
+import { type UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import { type FileEntry, firstEntry, type StoredCheckpoint } from './checkpoint-file.ts';
 import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
-import { walFileName, walHeaderBytes } from './wal-file.ts';
+import { walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
 
 /** Something that had been durable and is gone. */
 interface Loss {
@@ -29,6 +32,8 @@ export interface SalvageOptions {
   readonly checkpoint: StoredCheckpoint | undefined;
   /** Where newer checkpoints that are damaged say that they stand: the log went as far. 0 without any. */
   readonly unreadPosition: number;
+  /** Blocks of the files that cannot be read are taken for damaged, and remembered there. */
+  readonly unreadable: UnreadableBlocks;
 }
 
 export interface Salvaged {
@@ -82,7 +87,7 @@ class Salvage {
 
   constructor(options: SalvageOptions) {
     this.#options = options;
-    this.#scanner = new FrameScanner(options.walFileBytes);
+    this.#scanner = new FrameScanner(options.walFileBytes, options.unreadable);
     this.#checkpointPosition = options.checkpoint?.position ?? 0;
   }
 
@@ -200,17 +205,30 @@ class Salvage {
     this.#endOffset = offset;
   }
 
-  /** True if the log ends too early: before the checkpoint or a newer one that is damaged, or with a file that is gone. */
+  /**
+   * True if the log ends too early: before the checkpoint or a newer one that is damaged, with a file that is gone, or where it
+   * cannot be read.
+   */
   #noteLostEnd(): boolean {
     const { files, unreadPosition } = this.#options;
     const isFileGone = !files.has(this.#endFile);
     const isUnreadWrong = unreadPosition > 0 && unreadPosition < this.#checkpointPosition;
     const endMin = isUnreadWrong ? Number.POSITIVE_INFINITY : Math.max(this.#checkpointPosition, unreadPosition);
-    if (alignFrame(this.#endPosition) >= endMin && !isFileGone) return false;
+    if (alignFrame(this.#endPosition) >= endMin && !isFileGone && !this.#isEndUnreadable()) return false;
     const what = `${walFileName(this.#endFile)} from byte ${alignFrame(this.#endOffset)} on${isFileGone ? ', a file that is missing' : ''}`;
     this.#losses.push({ what: `${what}: the end of the log, an unknown number of groups of commits` });
     this.#lostBytes += this.#options.walFileBytes;
     return true;
+  }
+
+  #isEndUnreadable(): boolean {
+    const { unreadable } = this.#options;
+    const end = alignFrame(this.#endPosition);
+    return unreadable.names.some((name) => {
+      const sequence = walFileSequence(name);
+      if (sequence === undefined) return false;
+      return unreadable.of(name).some(({ offset }) => this.#position(sequence, offset + unreadableBlockBytes) > end);
+    });
   }
 
   /** All runs of whole frames in [start, limit) of a file. */

@@ -24,6 +24,7 @@
  */
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
+import { describeUnreadable, isUnreadable, UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { crc32c } from '../../wire/crc32c.ts';
 import type { SegmentWriter } from '../shard-log.ts';
 import { writeAll } from './prepare-file.ts';
@@ -58,7 +59,17 @@ export interface SegmentFile {
   readonly pageTable: Buffer;
 }
 
-const damaged = (name: string, what: string): BrokerError => new BrokerError('corrupt', `${name} is damaged: ${what}`);
+/** What is not as it was written, from this byte of the file on. */
+export interface SegmentFault {
+  readonly offset: number;
+  /** Names the offset as well. */
+  readonly what: string;
+  /** The error of the system, if there is one. */
+  readonly cause?: Error;
+}
+
+const damaged = (name: string, what: string, cause?: Error): BrokerError =>
+  new BrokerError('corrupt', `${name} is damaged: ${what}`, cause && { cause });
 
 const pageTableBytes = (dataBytes: number): number => Math.ceil(dataBytes / segmentPageBytes) * crcBytes;
 
@@ -86,10 +97,9 @@ interface Footer {
   readonly pageTableCrc: number;
 }
 
-const decodeFooter = (footer: Buffer, name: string): Footer => {
-  if (!footer.subarray(0, magic.length).equals(magic) || footer.readUInt32LE(8) !== footerCrc(footer)) {
-    throw damaged(name, 'the footer');
-  }
+/** Undefined when it is no footer, or damaged. */
+const decodeFooter = (footer: Buffer, name: string): Footer | undefined => {
+  if (!footer.subarray(0, magic.length).equals(magic) || footer.readUInt32LE(8) !== footerCrc(footer)) return undefined;
   const version = footer.readUInt16LE(6);
   if (version !== formatVersion) {
     throw new BrokerError('unsupported', `${name} has format ${version}; this version reads ${formatVersion}`);
@@ -108,29 +118,37 @@ const decodeFooter = (footer: Buffer, name: string): Footer => {
 };
 
 /**
- * Reads and checks all of a segment but its data. Rejects with BrokerError 'corrupt' if it is damaged, 'unsupported' if
- * another version wrote it, and with the error of the system if it cannot be read.
+ * Reads and checks all of a segment but its data. Rejects with BrokerError 'corrupt' if it is damaged or cannot be read,
+ * 'unsupported' if another version wrote it, and with the error of the system if that has nothing to do with the file.
  */
 export const readSegmentFile = async (storage: Storage, id: number): Promise<SegmentFile> => {
   const name = segmentFileName(id);
-  const file = await storage.open(name, { create: false, durable: false });
   try {
-    const { index, pageTable, dataBytes, sizeBytes } = await readSegmentParts(file, id);
-    if (index === undefined) throw damaged(name, 'the index');
-    if (pageTable === undefined) throw damaged(name, 'the page table');
-    return { id, dataBytes, sizeBytes, index, pageTable };
-  } finally {
-    await file.close();
+    const file = await storage.open(name, { create: false, durable: false });
+    try {
+      const { index, pageTable, dataBytes, sizeBytes } = await readSegmentParts(file, id);
+      return { id, dataBytes, sizeBytes, index: wholePart(name, index), pageTable: wholePart(name, pageTable) };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isUnreadable(error)) throw damaged(name, `it cannot be read (${(error as Error).message})`, error as Error);
+    throw error;
   }
 };
 
-/** What surrounds the data of a segment. Index and page table are undefined when their checksum does not hold. */
+/** @throws BrokerError 'corrupt' if it is damaged */
+export const wholePart = (name: string, part: Buffer | SegmentFault): Buffer => {
+  if ('what' in part) throw damaged(name, part.what, part.cause);
+  return part;
+};
+
+/** What surrounds the data of a segment. */
 export interface SegmentParts {
   readonly dataBytes: number;
   readonly sizeBytes: number;
-  readonly index: Buffer | undefined;
-  readonly pageTableOffset: number;
-  readonly pageTable: Buffer | undefined;
+  readonly index: Buffer | SegmentFault;
+  readonly pageTable: Buffer | SegmentFault;
 }
 
 /** As readSegmentFile(), but only a damaged footer rejects. */
@@ -138,26 +156,44 @@ export const readSegmentParts = async (file: StorageFile, id: number): Promise<S
   const { name } = file;
   const sizeBytes = await file.sizeBytes();
   if (sizeBytes < segmentFooterBytes) throw damaged(name, `it has ${sizeBytes} bytes`);
-  const footer = decodeFooter(await readPart(file, sizeBytes - segmentFooterBytes, segmentFooterBytes), name);
-  const { dataBytes, indexBytes } = footer;
+  const unreadable = new UnreadableBlocks();
+  const footerOffset = sizeBytes - segmentFooterBytes;
+  const fault = (part: string, start: number, end: number): SegmentFault => {
+    const block = unreadable.firstIn(name, start, end);
+    const what = `${part} at offset ${start}`;
+    return block === undefined
+      ? { offset: start, what }
+      : { offset: start, what: `${what}: ${describeUnreadable(block)}`, cause: block.error };
+  };
+  const stored = await readPart(file, unreadable, footerOffset, segmentFooterBytes);
+  const footer = decodeFooter(stored, name) ?? fault('the footer', footerOffset, sizeBytes);
+  if ('what' in footer) throw damaged(name, footer.what, footer.cause);
+  const { dataBytes, indexBytes, indexCrc, pageTableCrc } = footer;
   const tableBytes = pageTableBytes(dataBytes);
   if (footer.id !== id || dataBytes + indexBytes + tableBytes + segmentFooterBytes !== sizeBytes) {
-    throw damaged(name, 'the footer is that of another file');
+    throw damaged(name, `the footer is that of another file, at offset ${footerOffset}`);
   }
-  const index = await readPart(file, dataBytes, indexBytes);
-  const pageTable = await readPart(file, dataBytes + indexBytes, tableBytes);
+  const tableOffset = dataBytes + indexBytes;
+  const index = await readPart(file, unreadable, dataBytes, indexBytes);
+  const pageTable = await readPart(file, unreadable, tableOffset, tableBytes);
+  const indexHolds = crc32c(index, 0, indexBytes) === indexCrc;
+  const tableHolds = crc32c(pageTable, 0, tableBytes) === pageTableCrc;
   return {
     dataBytes,
     sizeBytes,
-    index: crc32c(index, 0, indexBytes) === footer.indexCrc ? index : undefined,
-    pageTableOffset: dataBytes + indexBytes,
-    pageTable: crc32c(pageTable, 0, tableBytes) === footer.pageTableCrc ? pageTable : undefined,
+    index: indexHolds ? index : fault('the index', dataBytes, tableOffset),
+    pageTable: tableHolds ? pageTable : fault('the page table', tableOffset, footerOffset),
   };
 };
 
-const readPart = async (file: StorageFile, position: number, lengthBytes: number): Promise<Buffer> => {
+const readPart = async (
+  file: StorageFile,
+  unreadable: UnreadableBlocks,
+  position: number,
+  lengthBytes: number,
+): Promise<Buffer> => {
   const bytes = Buffer.allocUnsafeSlow(lengthBytes);
-  const readBytes = await file.read(bytes, 0, lengthBytes, position);
+  const readBytes = await unreadable.read(file, bytes, position);
   if (readBytes !== lengthBytes) throw damaged(file.name, `it ends at ${position + readBytes}`);
   return bytes;
 };

@@ -186,13 +186,17 @@ describe('errors', () => {
       const storage = new FaultyStorage(new MemoryStorage());
       const files = await openSegments(storage);
       const segment = files.adopt(await writeSegment(files, 1, dataBytes), 0);
-      storage.inject({ operation, nth: 1, effect: 'error' });
-      await assert.rejects(files.load(segment.basePosition, 10), { code: 'EIO' });
+      storage.inject({ operation, nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error' });
+      await assert.rejects(files.load(segment.basePosition, 10), {
+        kind: 'corrupt',
+        message: /^segment-000000000001 .*EIO/,
+      });
+      storage.heal();
       await assertSegment(files, segment, testData(1, dataBytes), { seed: 1 });
       await files.close();
-      storage.inject({ operation, nth: 1, effect: 'error' });
+      storage.inject({ operation, nth: 1, times: Number.POSITIVE_INFINITY, effect: 'error' });
       const again = await openSegments(storage);
-      assert.throws(() => again.adopt(1, 0), { code: 'EIO' });
+      assert.throws(() => again.adopt(1, 0), { kind: 'corrupt', message: /^segment-000000000001 is damaged: .*EIO/ });
     }
   });
 });
@@ -231,8 +235,13 @@ describe('damage', () => {
       const bit = Math.floor(random() * 8);
       await flipBit(storage, at, bit);
       const files = await openSegments(storage);
-      const part = at < indexEnd ? /the index$/ : at < sizeBytes - 64 ? /the page table$/ : /the footer$/;
-      assert.throws(() => files.adopt(1, 0), named(part));
+      const part =
+        at < indexEnd
+          ? `the index at offset ${dataBytes}`
+          : at < sizeBytes - 64
+            ? `the page table at offset ${indexEnd}`
+            : `the footer at offset ${sizeBytes - 64}`;
+      assert.throws(() => files.adopt(1, 0), named(new RegExp(`${part}$`)));
       await flipBit(storage, at, bit);
     }
     const files = await openSegments(storage);

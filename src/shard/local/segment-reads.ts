@@ -4,8 +4,9 @@ import type { Storage, StorageFile } from '../../storage/storage.ts';
 import type { Chunk } from '../shard-log.ts';
 import { FileHandles } from './file-handles.ts';
 import { LoadedWindows } from './loaded-windows.ts';
+import { readError } from './operating-error.ts';
 import { PageTables } from './page-tables.ts';
-import { assertPages, readSegmentParts, segmentFileName, segmentPageBytes } from './segment-file.ts';
+import { assertPages, readSegmentParts, segmentFileName, segmentPageBytes, wholePart } from './segment-file.ts';
 import { entriesPerRead, segmentHandlesMax } from './wal-limits.ts';
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
@@ -50,7 +51,10 @@ export class SegmentReads {
   async load(segment: ReadableSegment, position: number, lengthBytes: number, aheadBytes?: number): Promise<Chunk> {
     const { id, basePosition, dataBytes } = segment;
     const end = position + lengthBytes - basePosition;
-    if (end > dataBytes) throw new RangeError(`position ${position} + ${lengthBytes} lies beyond its segment`);
+    if (end > dataBytes) {
+      const wanted = `${segmentFileName(id)} is to be read at byte ${position - basePosition}, ${lengthBytes} bytes`;
+      throw new BrokerError('corrupt', `${wanted}, and has ${dataBytes}`);
+    }
     const cached = this.#windows.find(position, lengthBytes);
     if (cached !== undefined) {
       cached.pin();
@@ -65,7 +69,7 @@ export class SegmentReads {
     const wantedBytes = livesLong && this.#windows.isCrowded ? 0 : (aheadBytes ?? wholeBytes);
     const wideEnd = Math.min(dataBytes, Math.max(pagesEnd, roundUp(start + wantedBytes, segmentPageBytes)));
     const load = (windowEnd: number): Promise<Chunk> =>
-      this.#handles.use(segmentFileName(id), async (handle) => {
+      this.#use(id, async (handle) => {
         const pageTable = this.#pageTables.get(id) ?? (await this.#readPageTable(handle, id));
         return await this.#windows.load({
           handle,
@@ -86,18 +90,25 @@ export class SegmentReads {
     }
   }
 
+  async #use<Result>(id: number, read: (handle: StorageFile) => Promise<Result>): Promise<Result> {
+    const name = segmentFileName(id);
+    try {
+      return await this.#handles.use(name, read);
+    } catch (error) {
+      throw readError(error, name);
+    }
+  }
+
   async #readPageTable(handle: StorageFile, id: number): Promise<Buffer> {
-    const { pageTable } = await readSegmentParts(handle, id);
-    if (pageTable === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is damaged: the page table`);
+    const pageTable = wholePart(handle.name, (await readSegmentParts(handle, id)).pageTable);
     this.#pageTables.keep(id, pageTable);
     return pageTable;
   }
 
   /** The index of a segment, as it was stored. Rejects as load() does. */
   async readIndex(id: number): Promise<Buffer> {
-    const { index } = await this.#handles.use(segmentFileName(id), (handle) => readSegmentParts(handle, id));
-    if (index === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is damaged: the index`);
-    return index;
+    const { index } = await this.#use(id, (handle) => readSegmentParts(handle, id));
+    return wholePart(segmentFileName(id), index);
   }
 
   /** Waits for reads of the segment and forgets it: its positions, up to endPosition, will stand for other bytes. */
