@@ -18,7 +18,7 @@ export interface UnreadableBatch {
   readonly endOffset: number;
 }
 
-/** `error` names the file and the byte. */
+/** `error` names the file and the byte; it is 'storage-failed' if what is there is read later. */
 export interface Damage {
   readonly topic: string;
   readonly partition: number;
@@ -68,7 +68,7 @@ export interface BrokerOptions {
   readonly onLoss?: ((what: string) => void) | undefined;
   /** Opening goes on: called often. */
   readonly onProgress?: (progress: StartProgress) => void;
-  /** Stored bytes are damaged: told once for each place. What needs them gets an error, everything else goes on. */
+  /** Stored bytes are damaged or cannot be read: told once for each place. What needs them gets an error, everything else goes on. */
   readonly onDamaged?: (damage: Damage) => void;
 }
 

@@ -110,7 +110,7 @@ export class Broker {
         gate: this.gate,
         forms,
         acks: (log) => this.#ackCollectors.get(log.store)!,
-        onStorageFailed: (error) => this.#fail(error),
+        clock: this.clock,
         onDamaged: (log, error) => this.noteDamaged(log, error),
         onUnreadable: (log, baseOffset, endOffset) => this.noteUnreadable(log, baseOffset, endOffset),
         onUnused: ({ queue }) => {
@@ -215,8 +215,9 @@ export class Broker {
     this.#onLoss?.(`${count} messages of '${topic}', partition ${partition}`);
   }
 
-  /** A reader has met damaged bytes. */
+  /** A reader has met bytes that are damaged or cannot be read. */
   noteDamaged(log: Log, error: BrokerError): void {
+    if (this.#ended) return;
     if (this.#damagesTold.has(error.message) || this.#damagesTold.size >= damagesToldMax) return;
     this.#damagesTold.add(error.message);
     const place = this.#placeOf(log);

@@ -94,7 +94,9 @@ export class BrokerSupervisor {
       onDamaged: ({ topic, partition, error }) =>
         this.#options.logger.error(
           { topic, partition, err: error },
-          'stored messages are damaged: they are not served',
+          error.kind === 'storage-failed'
+            ? 'stored messages cannot be read now: it is tried again'
+            : 'stored messages are damaged or cannot be read: they are not served',
         ),
       onUnreadable: (batch) =>
         this.#options.logger.warn(batch, 'a batch cannot be opened: readers of other protocols pass over it'),
@@ -132,7 +134,8 @@ export class BrokerSupervisor {
         logger.warn('storage is open again');
         return;
       } catch (error) {
-        if (error instanceof BrokerError && error.kind === 'corrupt') {
+        // What the disk does not give may come later; bytes that are wrong stay wrong.
+        if (error instanceof BrokerError && error.kind === 'corrupt' && error.cause === undefined) {
           onFatal(error);
           return;
         }

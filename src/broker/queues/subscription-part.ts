@@ -2,6 +2,7 @@
  * A subscription's place in one log: what is settled (durable, in the log's AckSet), what is out, what goes out again and
  * how far the cursor is (soft). Memory is O(in flight).
  */
+import { BrokerError } from '../../core/errors.ts';
 import { limits } from '../../core/limits.ts';
 import type { AckSet } from '../../log/ack-set.ts';
 import { batchBaseOffset, batchHeaderBytes, batchLastOffsetDelta } from '../../log/batch-header.ts';
@@ -54,8 +55,10 @@ const openBatch = (header: Buffer, baseOffset: number, count: number, payload: B
 /** The subscription, as its parts see it. One for all of them: there may be very many. */
 export interface PartOwner {
   readonly forms: ReadonlyMap<number, MessageForm>;
-  /** What was being read is in memory now, or storage failed. */
-  onLoaded(part: SubscriptionPart, error: Error | undefined): void;
+  /** What was being read is in memory now, or is to be asked for again. */
+  onLoaded(): void;
+  /** It cannot be read. If the error is 'storage-failed' the part does nothing until it is told to retry(). */
+  onReadFailed(part: SubscriptionPart, error: BrokerError): void;
   /** A message came back. */
   onReturned(): void;
   /** The batch at these offsets cannot be opened; the subscription goes on behind it. */
@@ -275,13 +278,22 @@ export class SubscriptionPart {
   #load(work: Promise<void>): void {
     this.#loading = true;
     work.then(
-      () => this.#loaded(undefined),
-      (error: Error) => this.#loaded(error),
+      () => this.retry(),
+      (error: Error) => this.#failed(error),
     );
   }
 
-  #loaded(error: Error | undefined): void {
+  /** What was being read is asked for again. */
+  retry(): void {
     this.#loading = false;
-    this.#owner.onLoaded(this, error);
+    this.#owner.onLoaded();
+  }
+
+  /** What cannot be read is the matter of those who want it, whatever the reason: only writes that fail end the shard. */
+  #failed(error: Error): void {
+    const { message } = error;
+    const told = error instanceof BrokerError ? error : new BrokerError('corrupt', message, { cause: error });
+    this.#loading = told.kind === 'storage-failed';
+    this.#owner.onReadFailed(this, told);
   }
 }

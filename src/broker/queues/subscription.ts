@@ -5,7 +5,9 @@
  * Messages go to the consumers in turn, returned ones first, always in order of offset. One reader per part: there is one
  * delivery under way at a time.
  */
+import type { Clock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
+import { limits } from '../../core/limits.ts';
 import type { Log, LogWatcher } from '../../log/log.ts';
 import type { DurableGate } from '../../shard/gate.ts';
 import type { MessageForm } from '../message.ts';
@@ -21,9 +23,9 @@ export interface SubscriptionContext {
   readonly gate: DurableGate;
   readonly forms: ReadonlyMap<number, MessageForm>;
   readonly acks: (log: Log) => AckCollector;
-  readonly onStorageFailed: (error: Error) => void;
-  /** What is next in this log cannot be read: consumers are gone. */
+  /** What is next in this log cannot be read: consumers are gone, or it is tried again, if the error is 'storage-failed'. */
   readonly onDamaged: (log: Log, error: BrokerError) => void;
+  readonly clock: Clock;
   readonly onUnreadable: (log: Log, baseOffset: number, endOffset: number) => void;
   /** The last consumer has gone. */
   readonly onUnused: (subscription: Subscription) => void;
@@ -236,15 +238,17 @@ export class Subscription implements LogWatcher, Pumpable, PartOwner {
     for (const { callback } of this.#gets.splice(0)) callback(undefined, error);
   }
 
-  onLoaded({ log }: SubscriptionPart, error: Error | undefined): void {
-    if (error instanceof BrokerError && error.kind === 'corrupt') {
-      this.#endDamaged(log, error);
+  onReadFailed(part: SubscriptionPart, error: BrokerError): void {
+    if (error.kind === 'closing') return;
+    if (error.kind !== 'storage-failed') {
+      this.#endDamaged(part.log, error);
       return;
     }
-    if (error !== undefined) {
-      this.#context.onStorageFailed(error);
-      return;
-    }
+    this.#context.onDamaged(part.log, error);
+    this.#context.clock.after(limits.readRetryMs, () => part.retry());
+  }
+
+  onLoaded(): void {
     this.#serveGets();
     if (this.#cancelled || (this.#sinks.length === 0 && this.#gets.length === 0)) {
       for (const part of this.parts) part.idle();

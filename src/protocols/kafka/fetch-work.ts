@@ -130,17 +130,21 @@ export class FetchWork implements LogWatcher {
       },
       (error: unknown) => {
         if (this.#finished) return;
-        // Settled and given up meanwhile: the index does not lead there any more.
-        const kind = error instanceof BrokerError ? error.kind : undefined;
-        if (kind === 'corrupt') {
-          this.#services.broker.noteDamaged(partition.log!, error as BrokerError);
-          partition.fail(ErrorCode.CORRUPT_MESSAGE);
-        } else if (kind !== 'not-found') {
-          partition.fail(ErrorCode.KAFKA_STORAGE_ERROR);
-        }
+        this.#noteUnread(partition, error);
         this.#read();
       },
     );
+  }
+
+  #noteUnread(partition: PartitionFetch, error: unknown): void {
+    if (!(error instanceof BrokerError)) {
+      partition.fail(ErrorCode.KAFKA_STORAGE_ERROR);
+      return;
+    }
+    // Settled and given up meanwhile: the index does not lead there any more.
+    if (error.kind === 'not-found') return;
+    this.#services.broker.noteDamaged(partition.log!, error);
+    partition.fail(error.kind === 'corrupt' ? ErrorCode.CORRUPT_MESSAGE : ErrorCode.KAFKA_STORAGE_ERROR);
   }
 
   #wait(): void {

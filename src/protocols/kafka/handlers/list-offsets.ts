@@ -144,10 +144,8 @@ const search = async (
       ? found(log, partitionIndex, noOffset)
       : found(log, partitionIndex, record.offset, record.timestampMs);
   } catch (error) {
-    if (!(error instanceof BrokerError) || error.kind !== 'corrupt') {
-      return failure(partitionIndex, ErrorCode.KAFKA_STORAGE_ERROR);
-    }
-    broker.noteDamaged(log, error);
-    return failure(partitionIndex, ErrorCode.CORRUPT_MESSAGE);
+    if (error instanceof BrokerError) broker.noteDamaged(log, error);
+    const isDamaged = error instanceof BrokerError && error.kind === 'corrupt';
+    return failure(partitionIndex, isDamaged ? ErrorCode.CORRUPT_MESSAGE : ErrorCode.KAFKA_STORAGE_ERROR);
   }
 };
