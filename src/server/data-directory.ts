@@ -1,10 +1,15 @@
 /**
  * The data directory: DIR/rosettamq.json says what it is and what can never change, DIR/shard-N holds the logs,
  * DIR/broker.N.sock is the lock.
+ *
+ * The last member of rosettamq.json is the crc32c of all text before it, so that a flipped bit is not taken for another format or
+ * another number of shards. A text of format and shards alone is read without one.
  */
 import { mkdir, open, readdir, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { BrokerError } from '../core/errors.ts';
+import { isUnreadable } from '../storage/unreadable-blocks.ts';
+import { crc32c } from '../wire/crc32c.ts';
 import { ConfigError } from './setting.ts';
 
 /** Says what the directory is. */
@@ -84,13 +89,35 @@ export const readDescription = async (path: string): Promise<Description | undef
     text = await readFile(join(path, descriptionName), 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (isUnreadable(error)) throw damaged(path, (error as Error).message);
     throw error;
   }
-  try {
-    return JSON.parse(text) as Description;
-  } catch {
-    throw new BrokerError('corrupt', `data directory ${path}: ${descriptionName} is damaged`);
-  }
+  return parseDescription(text, path);
+};
+
+const damaged = (path: string, what: string): BrokerError =>
+  new BrokerError('corrupt', `data directory ${path}: ${descriptionName} is damaged: ${what}`);
+
+const withoutChecksum = /^\{"format":\d+,"shards":\d+\}\n?$/;
+const withChecksum = /^(\{"format":\d+,.*),"crc32c":"([0-9a-f]{8})"\}\n$/;
+
+const checksumOf = (text: string): string => {
+  const bytes = Buffer.from(text);
+  return crc32c(bytes, 0, bytes.length).toString(16).padStart(8, '0');
+};
+
+/** What the file in the directory says. @throws BrokerError 'corrupt' */
+export const parseDescription = (text: string, path: string): Description => {
+  if (withoutChecksum.test(text)) return JSON.parse(text) as Description;
+  const [, body, checksum] = withChecksum.exec(text) ?? [];
+  if (body === undefined) throw damaged(path, 'it is no description of a data directory');
+  if (checksumOf(body) !== checksum) throw damaged(path, 'the checksum does not hold');
+  return JSON.parse(text) as Description;
+};
+
+const encodeDescription = ({ format, shards }: Description): string => {
+  const body = `{"format":${format},"shards":${shards}`;
+  return `${body},"crc32c":"${checksumOf(body)}"}\n`;
 };
 
 /** There whole or not at all after a crash. */
@@ -98,7 +125,7 @@ const writeDescription = async (path: string, description: Description): Promise
   const temporary = join(path, `${descriptionName}.tmp`);
   const file = await open(temporary, 'w', 0o640);
   try {
-    await file.writeFile(`${JSON.stringify(description)}\n`);
+    await file.writeFile(encodeDescription(description));
     await file.sync();
   } finally {
     await file.close();

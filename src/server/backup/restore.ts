@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BrokerError } from '../../core/errors.ts';
-import { type Description, descriptionName, requireFormat } from '../data-directory.ts';
+import { descriptionName, parseDescription, requireFormat } from '../data-directory.ts';
 import { dumpDirectory } from '../inspect/dump.ts';
 import type { DumpLine } from '../inspect/dump-lines.ts';
 import { ConfigError } from '../setting.ts';
@@ -37,7 +37,7 @@ export const restore = async ({ from, to, onDamage }: RestoreOptions): Promise<R
   const target = await DirectoryTarget.open(to);
   try {
     const { manifest, description } = await copy(entries, target, from);
-    requireFormat(from, JSON.parse(description.toString()) as Description);
+    requireFormat(from, parseDescription(description.toString(), from));
     await target.write(descriptionName, description.length, [description]);
     await target.finish();
     for await (const line of dumpDirectory({ path: to, records: false })) {

@@ -73,7 +73,7 @@ async function* allLines(path: string, { options, found, description }: Director
   if (description === undefined) {
     yield { kind: 'damage', file: descriptionName, offset: 0, what: 'it is missing or damaged' };
   } else {
-    yield { kind: 'directory', path, ...description };
+    yield { kind: 'directory', path, format: description.format, shards: description.shards };
   }
   const count = description?.shards ?? Math.max(...found) + 1;
   if (options.shard !== undefined && options.shard >= count) {
