@@ -37,6 +37,8 @@ export const limits = {
   messageBytesMax: 32 * 1024 * 1024,
   /** Decompressed size of one Kafka batch that another protocol reads. */
   batchDecompressedBytesMax: 128 * 1024 * 1024,
+  /** Records of one Kafka batch that another protocol reads: they are taken apart in one turn. */
+  batchRecordsOpenedMax: 1_000_000,
   /** The smallest record in a batch: length, attributes, two deltas, no key, no value, no headers. A batch of a size has no more. */
   recordBytesMin: 7,
   /** Messages of one entry in the index of a log. */

@@ -30,3 +30,9 @@ test('an encoded batch decodes to the same records', () => {
     }),
   );
 });
+
+test('a batch of very many records is not taken apart', () => {
+  const batch = encodeBatch([{ key: null, value: null, headers: [], timestampMs: 0 }]);
+  batch.writeInt32BE(1_000_001, 57);
+  assert.throws(() => decodeBatchRecords(batch, 0, batchPayload(batch, 0)), /1000001 records in one batch/);
+});

@@ -5,6 +5,7 @@
  *            varint key length (-1 null), key, varint value length (-1 null), value,
  *            varint header count, (varint name length, name, varint value length (-1 null), value)*
  */
+import { limits } from '../core/limits.ts';
 import {
   batchAttribute,
   batchAttributes,
@@ -68,10 +69,11 @@ class RecordCursor {
 /**
  * @param buffer @param batch where the batch's header is
  * @param payload its records, decompressed; the records are views of it
- * @throws RangeError when the records do not parse
+ * @throws RangeError when the records do not parse, or are too many
  */
 export const decodeBatchRecords = (buffer: Buffer, batch: number, payload: Buffer): BatchRecord[] => {
   const count = batchRecordCount(buffer, batch);
+  if (count > limits.batchRecordsOpenedMax) throw new RangeError(`${count} records in one batch`);
   const baseTimestampMs = batchBaseTimestamp(buffer, batch);
   const appendTimeMs =
     (batchAttributes(buffer, batch) & batchAttribute.logAppendTime) !== 0
