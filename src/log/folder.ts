@@ -125,7 +125,8 @@ export class Folder {
   }
 
   #noteUnreadable(id: number, error: Error): void {
-    const isDamaged = error instanceof BrokerError && error.kind === 'corrupt';
+    // With a cause it is an error of the system.
+    const isDamaged = error instanceof BrokerError && error.kind === 'corrupt' && error.cause === undefined;
     const failedReads = (this.#failedSegmentReads.get(id) ?? 0) + 1;
     this.#failedSegmentReads.set(id, failedReads);
     if (isDamaged || failedReads >= readAttemptsMax) this.#unreadable.add(id);
