@@ -65,14 +65,19 @@ const readAll = async (stand: Stand, damage: Error[]): Promise<{ messages: numbe
   return { messages, records };
 };
 
-const flipRun = async (files: Files, seed: number): Promise<'refused' | 'told' | 'harmless'> => {
+type Outcome = 'refused' | 'told' | 'harmless';
+
+const flipRun = async (files: Files, seed: number): Promise<Outcome> => {
   const random = seededRandom(seed);
   const names = [...files.keys()];
   const name = names[Math.floor(random() * names.length)]!;
-  const original = files.get(name)!;
-  const bytes = Buffer.from(original);
-  const at = Math.floor(random() * bytes.length);
-  bytes[at] = bytes[at]! ^ (1 << Math.floor(random() * 8));
+  const at = Math.floor(random() * files.get(name)!.length);
+  return await flipAt(files, { name, at, bit: Math.floor(random() * 8) });
+};
+
+const flipAt = async (files: Files, { name, at, bit }: { name: string; at: number; bit: number }): Promise<Outcome> => {
+  const bytes = Buffer.from(files.get(name)!);
+  bytes[at] = bytes[at]! ^ (1 << bit);
   const disk = await writeFiles(new Map([...files, [name, bytes]]));
   let stand: Stand;
   try {
@@ -106,6 +111,16 @@ test('what is served is what was written, wherever a bit has flipped', async (t)
     }
   }
   t.diagnostic(JSON.stringify(outcomes));
+});
+
+test('so it is in what files begin and end with', async () => {
+  const files = await makeFiles();
+  let refusedCount = 0;
+  for (const [name, { length }] of files) {
+    const places = [8, 30, 60, length - 71, length - 21, length - 1].filter((at) => at >= 0 && at < length);
+    for (const at of places) if ((await flipAt(files, { name, at, bit: 5 })) === 'refused') refusedCount++;
+  }
+  assert.ok(refusedCount > 20, `${refusedCount} refused`);
 });
 
 test('a bit that flips in the log while the broker runs is told to whoever reads there, and only to them', async () => {

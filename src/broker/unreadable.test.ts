@@ -48,6 +48,18 @@ const turns = async (count: number): Promise<void> => {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 };
 
+const close = async ({ broker, clock }: Stand): Promise<void> => {
+  let isClosed = false;
+  const closing = broker.close().finally(() => {
+    isClosed = true;
+  });
+  while (!isClosed) {
+    clock.advance(100);
+    await turns(1);
+  }
+  await closing;
+};
+
 const assertServes = async (stand: Stand): Promise<void> => {
   const other = declare(stand.broker, 'other');
   publish(stand, [other.log!], 'goes on');
@@ -91,7 +103,7 @@ test('a consumer is told of a segment that cannot be read, by file and byte, and
   await assertServes(stand);
   faulty.heal();
   assert.equal((await collect(queue, 1))[0]!.body, messageOf(0));
-  await stand.broker.close();
+  await close(stand);
 });
 
 test('so it is with a file of the log', async () => {
@@ -111,7 +123,7 @@ test('so it is with a file of the log', async () => {
     return true;
   });
   await assertServes(stand);
-  await stand.broker.close();
+  await close(stand);
 });
 
 test('a place in the log that is none is the matter of whoever is led there', async () => {
@@ -125,7 +137,7 @@ test('a place in the log that is none is the matter of whoever is led there', as
   reader.load = (position) => load(position, 2 ** 30);
   await assert.rejects(collect(queue, 1), { kind: 'corrupt', message: /^wal-\d+ is to be read at byte \d+/ });
   assert.equal(stand.broker.gate.hasFailed, false);
-  await stand.broker.close();
+  await close(stand);
 });
 
 test('a read for which the process lacks something is tried again, and nobody is sent away', async () => {
@@ -145,13 +157,13 @@ test('a read for which the process lacks something is tried again, and nobody is
   }
   assert.equal((await collected)[0]!.body, messageOf(0));
   assert.equal(stand.broker.gate.hasFailed, false);
-  await stand.broker.close();
+  await close(stand);
 });
 
-/** Every fifth block of each file, and the last one. */
+/** Every eleventh block of each file, and the last one. */
 const blocksOf = (bytes: Buffer): number[] => {
   const blocks = Array.from({ length: Math.ceil(bytes.length / blockBytes) }, (_, index) => index);
-  return blocks.filter((index) => index % 5 === 0 || index === blocks.length - 1).map((index) => index * blockBytes);
+  return blocks.filter((index) => index % 11 === 0 || index === blocks.length - 1).map((index) => index * blockBytes);
 };
 
 const eachBadSector = async (action: (files: Files, name: string, at: number) => Promise<void>): Promise<void> => {
@@ -175,7 +187,8 @@ const countServed = async (stand: Stand, name: string): Promise<number> => {
     const reader = new LogReader(log);
     for (let offset = log.startOffset; offset < log.durableEnd; offset++) {
       const entry = log.findEntry(offset);
-      if (entry < 0 || log.entryFirstOffset(entry) > offset) continue;
+      if (entry < 0) break;
+      offset = Math.max(offset, log.entryFirstOffset(entry));
       try {
         while (!reader.locate(log.findEntry(offset), offset)) await reader.fill();
         served++;
@@ -203,7 +216,7 @@ test('an open that needs what cannot be read refuses, and names the file, the by
     }
     const served = await countServed(stand, name);
     outcomes[served === messageCount + recordCount ? 'harmless' : 'told']++;
-    await stand.broker.close();
+    await close(stand);
   });
   t.diagnostic(JSON.stringify(outcomes));
   assert.ok(outcomes.refused > 0 && outcomes.told > 0 && outcomes.harmless > 0);
@@ -218,7 +231,7 @@ test('an open that accepts damage passes over what cannot be read, and the next 
       // Of a part that all checkpoints name: none can be used, and topics and queues are gone.
       assert.ok(name.startsWith('checkpoint-part-') && losses.length > 0);
       await assertServes(accepting.stand);
-      await accepting.stand.broker.close();
+      await close(accepting.stand);
       return;
     }
     const served = await countServed(accepting.stand, name);
@@ -231,11 +244,13 @@ test('an open that accepts damage passes over what cannot be read, and the next 
     const fewest = messageCount + recordCount - (name.startsWith('wal-') ? 16 : 200);
     assert.ok(served >= fewest, `${served} of ${messageCount + recordCount}: ${losses}`);
     await assertServes(accepting.stand);
-    await accepting.stand.broker.close();
+    await close(accepting.stand);
 
-    const { stand } = await openFaulty(disk, [badSector(name, at)]);
+    // A header was written again, for which the drive takes another sector.
+    const isWritten = name.startsWith('wal-') && at === 0;
+    const { stand } = await openFaulty(disk, isWritten ? [] : [badSector(name, at)]);
     assert.ok((await countServed(stand, name)) >= fewest);
-    await stand.broker.close();
+    await close(stand);
   });
 });
 
@@ -251,6 +266,6 @@ test('an inspection goes on behind what cannot be read, and names it', async () 
       if (item.kind === 'damage' && item.file === name && item.what.includes(`byte ${at} (EIO`)) isNamed = true;
     }
     for (const each of files.keys()) if (!each.startsWith('checkpoint-')) assert.ok(seen.has(each), each);
-    assert.ok(isNamed);
+    assert.ok(isNamed, 'it is not named');
   });
 });

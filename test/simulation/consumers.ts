@@ -88,7 +88,7 @@ export class Consumers {
       name,
       options,
       (receiver, delivery) => this.#world.guarded(generation, () => this.#receive(receiver, delivery)),
-      (error) => this.#world.guarded(generation, () => this.#world.violated(error)),
+      (error) => this.#world.guarded(generation, () => this.#sentAway(consumer, error)),
     );
     this.#consumers.push(consumer);
     this.#world.queue(name)!.subscription.attach(consumer);
@@ -138,7 +138,15 @@ export class Consumers {
   /** What it had comes back, in any order. */
   vanish(): void {
     const consumer = this.#pick();
-    if (consumer === undefined) return;
+    if (consumer !== undefined) this.#remove(consumer);
+  }
+
+  #sentAway(consumer: Consumer, error: BrokerError): void {
+    this.#world.damaged(error);
+    this.#remove(consumer);
+  }
+
+  #remove(consumer: Consumer): void {
     this.#consumers.splice(this.#consumers.indexOf(consumer), 1);
     this.#world.queue(consumer.queueName)!.subscription.detach(consumer);
     this.#giveBack(this.#world.dice.shuffled(consumer.unacked));

@@ -135,6 +135,7 @@ export class Ending {
     const { broker, walFileBytes } = this.#world;
     const name = `ballast ${shard}`;
     const existing = this.#world.topic(name);
+    if (existing === undefined) await this.#untilTrue(() => broker.hasRoom, 'room for something new');
     const topic =
       existing ?? broker.createTopic({ vhost: '/', name, partitions: broker.shardCount, config: new Map() });
     const log = topic.partitions.find(({ store }) => store.shard.index === shard)!;

@@ -61,6 +61,7 @@ export class Readers {
     this.#readingCount--;
     const kind = error instanceof BrokerError ? error.kind : undefined;
     const isGone = kind === 'not-found' && (log.deleted || log.startOffset > from);
-    if (kind !== 'storage-failed' && kind !== 'closing' && !isGone) throw error;
+    const cannotBeRead = kind === 'corrupt' && (error as BrokerError).cause !== undefined;
+    if (kind !== 'storage-failed' && kind !== 'closing' && !isGone && !cannotBeRead) throw error;
   }
 }

@@ -110,7 +110,7 @@ export class World {
         if (generation === this.generation) this.failure = error;
       },
       onFoldFailed: (error) => this.trace.note(`a fold failed: ${error.message}`),
-      onDamaged: ({ error }) => this.violated(error),
+      onDamaged: ({ error }) => this.damaged(error),
       onUnreadable: () => this.violated(new Error('a batch cannot be opened')),
     });
     if (generation !== this.generation) return;
@@ -140,6 +140,12 @@ export class World {
 
   violated(violation: unknown): void {
     this.#violation ??= violation;
+  }
+
+  /** What an injected error keeps from being read is none of the broker's faults. */
+  damaged(error: BrokerError): void {
+    if (error.cause === undefined) this.violated(error);
+    else this.trace.note(`cannot be read: ${error.message}`);
   }
 
   /** Runs what a loop of the broker calls; what it finds wrong is told by the next step. */

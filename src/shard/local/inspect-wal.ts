@@ -189,12 +189,10 @@ export class WalInspection {
     this.#setEnd(file, startOffset);
     yield* this.#followFrames(file, this.#salt!, startOffset, endOffset > 0 ? endOffset : undefined);
     if (endOffset === 0 || this.#endOffset === alignFrame(endOffset)) return;
-    const block = this.#unreadable.firstIn(file.name, this.#endOffset, endOffset);
-    const reason = block === undefined ? '' : `; ${describeUnreadable(block)}`;
     yield damage(
       file.name,
       this.#endOffset,
-      `the frames up to ${endOffset} are damaged: a checkpoint was made behind them${reason}`,
+      `the frames up to ${endOffset} are damaged: a checkpoint was made behind them${this.#reason(file.name, endOffset)}`,
     );
     this.#setEnd(file, alignFrame(endOffset));
   }
@@ -238,7 +236,8 @@ export class WalInspection {
     if (!continues && isTaken && this.#isAnchored) {
       const alternative = this.#endFile === file.name ? '' : `, or ${file.name} at ${walHeaderBytes}`;
       const what = `frame ${chain.nextSequence} is damaged or missing${alternative}: it was on disk, says frame ${header.sequence}`;
-      yield damage(this.#endFile, this.#endOffset, `${what} (${file.name} at ${at})`);
+      const reason = this.#reason(this.#endFile, this.#endFile === file.name ? at : undefined);
+      yield damage(this.#endFile, this.#endOffset, `${what} (${file.name} at ${at})${reason}`);
     }
     const { commits, end } = isTaken ? this.#commitsOf(file, at) : { commits: [], end: 0 };
     if (isTaken) {
@@ -262,6 +261,12 @@ export class WalInspection {
       commits.push({ buffer, start, lengthBytes, offset, position });
     });
     return { commits, end: end - bodyStart };
+  }
+
+  /** Why the frames from where the log ends so far are damaged, if nothing can be read there. */
+  #reason(name: string, end?: number): string {
+    const block = this.#unreadable.firstIn(name, this.#endOffset, end);
+    return block === undefined ? '' : `; ${describeUnreadable(block)}`;
   }
 
   #setEnd({ name, sequence }: Visited, offset: number): void {
