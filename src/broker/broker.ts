@@ -270,10 +270,11 @@ export class Broker {
     return host.topic(name)!;
   }
 
-  /** What is set for the topic from now on; everything else has its default again. */
+  /** What is set for the topic from now on; everything else has its default again. What it no longer keeps goes at once. */
   configureTopic(topic: Topic, config: ReadonlyMap<string, string>): void {
     const { vhost, name } = topic;
     this.#catalog.commit([{ op: 'topic-config', vhost, name, config: Object.fromEntries(config) }]);
+    this.#retention?.check(topic);
   }
 
   /** Deletes a topic with its subscriptions, or a queue. */

@@ -231,7 +231,7 @@ export class Catalog implements StateOwner {
         return;
       case 'topic-config': {
         const topic = this.#vhost(change.vhost).topics.get(change.name);
-        if (topic !== undefined) topic.config = new Map(Object.entries(change.config));
+        topic?.configure(new Map(Object.entries(change.config)));
         return;
       }
       case 'topic-delete':

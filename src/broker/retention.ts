@@ -1,7 +1,7 @@
 /**
  * Retention of topics: messages that are older than a topic keeps them, or more than it keeps, are given back from its start. It
  * deletes whole entries (a batch, what was published together, or some megabytes of what was folded) and looks at every topic once
- * per interval. Deleting is moving the start of the log, as a commit; the space comes back when nothing else needs it.
+ * per interval, and at one whose config was changed at once. Deleting is moving the start of the log, as a commit; the space comes back when nothing else needs it.
  *
  * Queues with replay keep what was settled in the same way, and lose only that: what waits or is out stays, however old it is.
  */
@@ -51,19 +51,24 @@ export class Retention {
   }
 
   #sweep(): void {
-    const { topics, queues, policyOf, clock } = this.#options;
+    const { topics, queues, clock } = this.#options;
     const nowMs = clock.now();
-    for (const topic of topics()) {
-      const { ageMs, sizeBytes } = policyOf(topic);
-      for (const log of topic.partitions) {
-        const start = startToKeep(log, nowMs - ageMs, sizeBytes);
-        if (start > log.startOffset) log.store.moveStart(log, start);
-      }
-    }
+    for (const topic of topics()) this.check(topic);
     for (const { log, replayRetentionMs } of queues()) {
       if (log === undefined || replayRetentionMs === 0) continue;
       const keptFrom = firstToReplay(log, nowMs - replayRetentionMs);
       if (keptFrom > log.keptFrom) log.store.moveStart(log, keptFrom);
+    }
+  }
+
+  /** Deletes what the topic no longer keeps. */
+  check(topic: Topic): void {
+    const { policyOf, clock } = this.#options;
+    const { ageMs, sizeBytes } = policyOf(topic);
+    const oldestMs = clock.now() - ageMs;
+    for (const log of topic.partitions) {
+      const start = startToKeep(log, oldestMs, sizeBytes);
+      if (start > log.startOffset) log.store.moveStart(log, start);
     }
   }
 }

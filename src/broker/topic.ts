@@ -11,8 +11,8 @@ export class Topic {
   readonly id: string;
   readonly kind: TopicKind;
   readonly partitions: readonly Log[];
-  /** What was set for it; defaults are the heads' matter. Another map after a change. */
-  config: ReadonlyMap<string, string>;
+  #config!: ReadonlyMap<string, string>;
+  #messageBytesMax: number | undefined;
   /** See CatalogCheckpoint. */
   savedIn = 0;
   #nextSticky = 0;
@@ -30,13 +30,23 @@ export class Topic {
     this.id = options.id;
     this.kind = options.kind;
     this.partitions = options.partitions;
-    this.config = options.config;
+    this.configure(options.config);
+  }
+
+  /** What was set for it; defaults are the heads' matter. Another map after a change. */
+  get config(): ReadonlyMap<string, string> {
+    return this.#config;
+  }
+
+  configure(config: ReadonlyMap<string, string>): void {
+    const bytesMax = config.get('max.message.bytes');
+    this.#config = config;
+    this.#messageBytesMax = bytesMax === undefined ? undefined : Number(bytesMax);
   }
 
   /** Largest message, as set for the topic itself; undefined: what the publisher's head allows. */
   get messageBytesMax(): number | undefined {
-    const set = this.config.get('max.message.bytes');
-    return set === undefined ? undefined : Number(set);
+    return this.#messageBytesMax;
   }
 
   /**
