@@ -35,3 +35,7 @@ export class BrokerError extends Error {
     this.kind = kind;
   }
 }
+
+/** The bytes themselves are wrong, and stay so; what the disk does not give may come later. */
+export const isDamage = (error: unknown): boolean =>
+  error instanceof BrokerError && error.kind === 'corrupt' && error.cause === undefined;

@@ -7,7 +7,8 @@
  * It runs between other turns of the event loop in small slices. Whatever happens to the logs meanwhile (acks, deletions) is
  * taken into account when the commit is applied.
  */
-import { BrokerError } from '../core/errors.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { BrokerError, isDamage } from '../core/errors.ts';
 import { recordType } from '../shard/shard.ts';
 import type { LogStretch } from '../shard/shard-log.ts';
 import { batchBytes } from './batch-header.ts';
@@ -23,14 +24,12 @@ export class UnreadableStretch extends Error {
 
   constructor(cause: Error) {
     super(`${cause.message}; messages that lie there stay there`, { cause });
-    this.isDamaged = cause instanceof BrokerError && cause.kind === 'corrupt' && cause.cause === undefined;
+    this.isDamaged = isDamage(cause);
   }
 }
 
 /** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
 const sliceCost = 10_000;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A log and what it has in the stretch. */
 interface Share {

@@ -5,7 +5,7 @@
  * A stretch of the log that is damaged stays where it is, with all that is in it and can still be read, and the next one is folded.
  */
 import type { Clock } from '../core/clock.ts';
-import { BrokerError } from '../core/errors.ts';
+import { isDamage } from '../core/errors.ts';
 import type { Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
 import type { SegmentUse } from '../shard/shard-log.ts';
@@ -125,11 +125,9 @@ export class Folder {
   }
 
   #noteUnreadable(id: number, error: Error): void {
-    // With a cause it is an error of the system.
-    const isDamaged = error instanceof BrokerError && error.kind === 'corrupt' && error.cause === undefined;
     const failedReads = (this.#failedSegmentReads.get(id) ?? 0) + 1;
     this.#failedSegmentReads.set(id, failedReads);
-    if (isDamaged || failedReads >= readAttemptsMax) this.#unreadable.add(id);
+    if (isDamage(error) || failedReads >= readAttemptsMax) this.#unreadable.add(id);
   }
 
   /** Resolves when nothing is under way; what was is given up. */

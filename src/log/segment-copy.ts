@@ -2,6 +2,7 @@
  * Copies what is live of the logs' entries into one or several segments: a log with much gets one of its own, all others share one.
  * Folds and rewrites both write so, in slices, with other turns of the event loop between them.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Chunk } from '../shard/shard-log.ts';
 import { batchBaseOffset, batchBytes, batchLastOffsetDelta } from './batch-header.ts';
 import { runDistance, runFirstMessage, runFirstOffset, runFlags, runIndex, runTransient } from './block.ts';
@@ -18,8 +19,6 @@ const writeBytes = 512 * 1024;
 const messageCostBytes = 50;
 /** Memory of what was read that is held until it is written. */
 const heldBytesMax = 8 * 1024 * 1024;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Messages [from, to) of an entry that is in memory. */
 export interface CopySource {

@@ -6,7 +6,7 @@
 import type { Socket } from 'node:net';
 import { type Broker, openBroker } from '../broker/broker.ts';
 import type { BrokerOptions } from '../broker/broker-options.ts';
-import { BrokerError } from '../core/errors.ts';
+import { isDamage } from '../core/errors.ts';
 import type { Head, Protocol } from './heads.ts';
 import type { HostPort } from './listener.ts';
 import type { Logger } from './logger.ts';
@@ -134,9 +134,8 @@ export class BrokerSupervisor {
         logger.warn('storage is open again');
         return;
       } catch (error) {
-        // What the disk does not give may come later; bytes that are wrong stay wrong.
-        if (error instanceof BrokerError && error.kind === 'corrupt' && error.cause === undefined) {
-          onFatal(error);
+        if (isDamage(error)) {
+          onFatal(error as Error);
           return;
         }
         delayMs = Math.min(delayMs * 2, reopenDelayMsMax);

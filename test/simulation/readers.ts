@@ -1,6 +1,6 @@
 // Readers by offset, each of whom walks from some offset to some other while everything goes on.
 import assert from 'node:assert/strict';
-import { BrokerError } from '../../src/core/errors.ts';
+import { BrokerError, isDamage } from '../../src/core/errors.ts';
 import type { Log } from '../../src/log/log.ts';
 import { readLog } from '../model/log-contents.ts';
 import type { LogModel } from './log-model.ts';
@@ -61,7 +61,7 @@ export class Readers {
     this.#readingCount--;
     const kind = error instanceof BrokerError ? error.kind : undefined;
     const isGone = kind === 'not-found' && (log.deleted || log.startOffset > from);
-    const cannotBeRead = kind === 'corrupt' && (error as BrokerError).cause !== undefined;
+    const cannotBeRead = kind === 'corrupt' && !isDamage(error);
     if (kind !== 'storage-failed' && kind !== 'closing' && !isGone && !cannotBeRead) throw error;
   }
 }

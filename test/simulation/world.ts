@@ -6,7 +6,7 @@ import { GroupCoordinator } from '../../src/broker/groups/group-coordinator.ts';
 import type { Queue } from '../../src/broker/queues/queue.ts';
 import { plainForm } from '../../src/broker/test-form.ts';
 import type { Topic } from '../../src/broker/topic.ts';
-import { BrokerError } from '../../src/core/errors.ts';
+import { BrokerError, isDamage } from '../../src/core/errors.ts';
 import type { Log } from '../../src/log/log.ts';
 import type { Durability } from '../../src/shard/shard-log.ts';
 import type { Dice } from '../model/dice.ts';
@@ -144,7 +144,7 @@ export class World {
 
   /** What an injected error keeps from being read is none of the broker's faults. */
   damaged(error: BrokerError): void {
-    if (error.cause === undefined) this.violated(error);
+    if (isDamage(error)) this.violated(error);
     else this.trace.note(`cannot be read: ${error.message}`);
   }
 

@@ -2,6 +2,7 @@
  * The checkpoints of one log: writes them, each with a part of its own if there is something to put into it, and removes those
  * that are not needed any more. The newest and the one before it are kept, with the parts that they name.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Storage } from '../../storage/storage.ts';
 import type { Checkpoint, CheckpointPieces, OpenProgress, RestorePiece } from '../shard-log.ts';
 import {
@@ -44,8 +45,6 @@ export interface FoundCheckpoints {
   /** Numbers of parts that no checkpoint can name. */
   readonly givenUp: readonly number[];
 }
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class CheckpointStore {
   readonly #options: CheckpointStoreOptions;

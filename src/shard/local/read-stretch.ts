@@ -1,4 +1,5 @@
 /** Reads all frames of a sealed file of the log back for a fold, and checks every one of them: what is damaged is not copied on. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BrokerError } from '../../core/errors.ts';
 import { UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { assertFrames } from './frame-cuts.ts';
@@ -7,8 +8,6 @@ import { recoveryReadBytes } from './wal-limits.ts';
 
 /** Frames are checked for about so long before others have their turn. */
 const sliceBytes = 1024 * 1024;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
  * The file up to the end of its frames, in `memory`. Rejects with BrokerError 'corrupt' that names file and byte, or an error of the
