@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * The command line. Commands load their code when they are run, so that `serve` starts with what it needs and nothing else.
  * (For the same reason `process` is the global: importing node:process opens standard input.)
@@ -102,13 +101,14 @@ const main = async (): Promise<void> => {
   await program.parseAsync();
 };
 
-try {
-  await main();
-} catch (error) {
+/** @returns how to exit */
+const explain = (error: unknown): number => {
   const isUsage = error instanceof Error && error.name === 'ConfigError';
   const isExpected = isUsage || (error instanceof Error && error.name === 'BrokerError');
   process.stderr.write(
     `rosettamq: ${isExpected ? (error as Error).message : error instanceof Error ? error.stack : String(error)}\n`,
   );
-  process.exit(isUsage ? usageExitCode : 1);
-}
+  return isUsage ? usageExitCode : 1;
+};
+
+main().catch((error: unknown) => process.exit(explain(error)));
