@@ -2,7 +2,8 @@
  * A fault or a crash at any operation of the storage, while queues and topics are written, settled, folded, checkpointed and
  * given back: what was durable is there afterwards, once and in order, what was settled stays away, and nothing is left over.
  *
- * Operations are sampled evenly. FOLDING_FAULT_RUNS sets how many for each kind of fault; FOLDING_FAULT_AT tries that one only.
+ * Operations are sampled evenly; folding-faults.long.test.ts takes all. FOLDING_FAULT_RUNS sets how many for each kind of fault,
+ * FOLDING_FAULT_AT tries that one only.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
