@@ -15,6 +15,7 @@ import { batchBytes } from './batch-header.ts';
 import { foldRecordBytes, writeFoldRecord } from './folded-segments.ts';
 import type { Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
+import { moveEntries, sliceCost } from './move-entries.ts';
 import { SegmentCopy } from './segment-copy.ts';
 
 /** What is to be folded cannot be read. */
@@ -27,9 +28,6 @@ export class UnreadableStretch extends Error {
     this.isDamaged = isDamage(cause);
   }
 }
-
-/** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
-const sliceCost = 10_000;
 
 /** A log and what it has in the stretch. */
 interface Share {
@@ -73,7 +71,7 @@ export class Fold {
       return;
     }
     this.#commit(ids);
-    await this.#moveEntries();
+    await moveEntries(this.#store, this.#isCancelled);
   }
 
   /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
@@ -89,17 +87,6 @@ export class Fold {
       costLeft = sliceCost;
     }
     return shares.sort((left, right) => left.log.id - right.log.id);
-  }
-
-  /** What is committed is moved whatever happens, the sooner if others wait for the end. */
-  async #moveEntries(): Promise<void> {
-    let costLeft = sliceCost;
-    for (const cost of this.#store.moveFolded()) {
-      costLeft -= cost;
-      if (costLeft > 0 || this.#isCancelled()) continue;
-      await nextTurn();
-      costLeft = sliceCost;
-    }
   }
 
   /** Index of the log's first entry in the stretch, -1 if it has none there. */

@@ -62,8 +62,10 @@ export class FoldedSegments {
   #lastId = 0;
   /** In order, below foldEnd. */
   #leftBehind: (readonly [from: number, to: number])[] = [];
-  /** What the last fold moved whose entries do not say so yet. */
+  /** What the last fold or rewrite moved whose entries do not say so yet. */
   #moving: Generator<number> | undefined;
+  /** Ids of segments from which a rewrite is moving everything: no part of the state any more. */
+  #left: ReadonlySet<number> = new Set();
   /** Rows of the segments of the checkpoint by log id, for logs that the catalog has not told of yet. Empty once recovery is over. */
   readonly #restored = new Map<number, SegmentRows[]>();
 
@@ -77,7 +79,8 @@ export class FoldedSegments {
   }
 
   snapshot(): SegmentsSnapshot {
-    return [this.foldEnd, this.#lastId, this.#shardLog.liveSegments, this.#leftBehind];
+    const ids = this.#shardLog.liveSegments.filter((id) => !this.#left.has(id));
+    return [this.foldEnd, this.#lastId, ids, this.#leftBehind];
   }
 
   restore([foldEnd, lastId, ids, leftBehind]: SegmentsSnapshot): void {
@@ -104,22 +107,21 @@ export class FoldedSegments {
   }
 
   /**
-   * After a fold that was made just now moves() is to follow.
+   * After a fold or rewrite that was made just now moves() is to follow.
    * @param isReplay messages that the protocol called transient are dropped
    */
   apply(type: number, buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    if (type === recordType.rewrite) {
-      this.#applyRewrite(buffer, start, logs, isReplay);
-      return;
-    }
-    this.#moving = this.#applyFold(readFoldRecord(buffer, start), logs, isReplay);
+    this.#moving =
+      type === recordType.rewrite
+        ? this.#applyRewrite(buffer, start, logs, isReplay)
+        : this.#applyFold(readFoldRecord(buffer, start), logs, isReplay);
     this.#moving.next();
     if (isReplay) for (const _ of this.moves());
   }
 
   /**
-   * Moves the entries of the last fold, bit by bit; each time about how many. Until one is moved it is read from the log itself, where it
-   * is held. What a checkpoint says is the same meanwhile.
+   * Moves the entries of the last fold or rewrite, bit by bit; each time about how many. Until one is moved it is read from where it was,
+   * and held there. What a checkpoint says is the same meanwhile.
    */
   *moves(): Generator<number> {
     if (this.#moving !== undefined) yield* this.#moving;
@@ -138,26 +140,38 @@ export class FoldedSegments {
     const segments = this.#adopt(ids);
     // With a lost segment all that the fold moved is still in the log.
     if (segments === undefined) this.#leave(stretch.start, stretch.end);
-    for (const { basePosition } of segments ?? []) this.#shardLog.hold(basePosition);
+    yield* this.#move(segments ?? [], logs, (log, rows) => log.applyFold(stretch, rows, isReplay));
+  }
+
+  /** The first step is the rewrite itself. */
+  *#applyRewrite(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): Generator<number> {
+    const oldIds = rewriteOldIds(buffer, start);
+    // One of which nothing was wanted any more when the commit was made may be gone.
+    const old = new PositionRanges(oldIds.map((id) => this.#shardLog.segments.rangeOf(id)));
+    const segments = this.#adopt(rewriteNewIds(buffer, start));
+    // With a lost segment all that the rewrite moved is still in the old ones.
+    if (segments === undefined) return;
+    this.#left = new Set(oldIds);
+    yield* this.#move(segments, logs, (log, rows) => log.applyRewrite(old, rows, isReplay));
+    this.#left = new Set();
+  }
+
+  /** The first step holds the segments until the entries of the logs do. */
+  *#move(
+    segments: readonly AdoptedSegment[],
+    logs: ReadonlyMap<number, Log>,
+    apply: (log: Log, rows: SegmentRows) => Generator<number>,
+  ): Generator<number> {
+    for (const { basePosition } of segments) this.#shardLog.hold(basePosition);
     yield 0;
-    for (const segment of segments ?? []) {
+    for (const segment of segments) {
       for (const [logId, rows] of rowsByLog(segment)) {
         const log = logs.get(logId);
         yield costOfLog;
-        if (log !== undefined) yield* log.applyFold(stretch, rows, isReplay);
+        if (log !== undefined) yield* apply(log, rows);
       }
     }
-    for (const { basePosition } of segments ?? []) this.#shardLog.release(basePosition);
-  }
-
-  #applyRewrite(buffer: Buffer, start: number, logs: ReadonlyMap<number, Log>, isReplay: boolean): void {
-    // One of which nothing was wanted any more when the commit was made may be gone.
-    const old = new PositionRanges(rewriteOldIds(buffer, start).map((id) => this.#shardLog.segments.rangeOf(id)));
-    // With a lost segment all that the rewrite moved is still in the old ones.
-    for (const segment of this.#adopt(rewriteNewIds(buffer, start)) ?? []) {
-      for (const [logId, { from, to }] of rowsByLog(segment))
-        logs.get(logId)?.applyRewrite(old, segment, from, to, isReplay);
-    }
+    for (const { basePosition } of segments) this.#shardLog.release(basePosition);
   }
 
   /** Undefined if one of them is lost, and that is accepted. */

@@ -167,8 +167,8 @@ export class LogStore implements StateOwner {
     log.drop();
   }
 
-  /** To be run to its end after the commit of a fold: see FoldedSegments.moves(). */
-  moveFolded(): Generator<number> {
+  /** See FoldedSegments.moves(). */
+  moves(): Generator<number> {
     return this.#folded.moves();
   }
 

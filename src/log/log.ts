@@ -152,10 +152,11 @@ export class Log {
   }
 
   /**
-   * A rewrite has moved what is live of the entries in other segments into this one: rows [from, to) of its index take their place,
-   * each in its order among the others. Only the store's apply calls it, with `to` > `from`.
+   * A rewrite has moved what is live of the entries in other segments into this one: these rows of its index take their place, each
+   * in its order among the others. Says how many entries there were. Only the store's apply calls it, with at least one row.
    */
-  applyRewrite(old: PositionRanges, segment: AdoptedSegment, from: number, to: number, dropsTransient: boolean): void {
+  *applyRewrite(old: PositionRanges, { segment, from, to }: SegmentRows, dropsTransient: boolean): Generator<number> {
+    if (this.deleted) return;
     const moved = this.#entriesOf(segment, from, to, dropsTransient);
     const index = this.#index;
     const last = to - 1;
@@ -171,6 +172,7 @@ export class Log {
       entries.push(index.read(end));
     }
     index.replace(first, end, [...entries, ...moved.slice(next)]);
+    yield end - first + moved.length;
   }
 
   /**

@@ -12,6 +12,7 @@ import type { SegmentUse } from '../shard/shard-log.ts';
 import type { Log } from './log.ts';
 import { LogReader } from './log-reader.ts';
 import type { LogStore } from './log-store.ts';
+import { moveEntries } from './move-entries.ts';
 import { PositionRanges, rewriteRecordBytes, writeRewriteRecord } from './rewrite-record.ts';
 import { SegmentCopy } from './segment-copy.ts';
 import { rowBytes, rowCount, rowFirstOffset, rowLogId } from './segment-index.ts';
@@ -54,8 +55,12 @@ export class Rewrite {
       await this.#copy.abandon();
       throw error;
     });
-    if (this.#isCancelled()) await this.#copy.abandon();
-    else if (ids.length > 0) this.#commit(ids);
+    if (this.#isCancelled()) {
+      await this.#copy.abandon();
+    } else if (ids.length > 0) {
+      this.#commit(ids);
+      await moveEntries(this.#store, this.#isCancelled);
+    }
   }
 
   /** The logs that have something in the segments, in order. */

@@ -1,0 +1,17 @@
+/** The end of a fold or rewrite, after its commit: the entries of the logs move to where the messages are now, in slices. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { LogStore } from './log-store.ts';
+
+/** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
+export const sliceCost = 10_000;
+
+/** What is committed is moved whatever happens, the sooner if others wait for the end. */
+export const moveEntries = async (store: LogStore, isCancelled: () => boolean): Promise<void> => {
+  let costLeft = sliceCost;
+  for (const cost of store.moves()) {
+    costLeft -= cost;
+    if (costLeft > 0 || isCancelled()) continue;
+    await nextTurn();
+    costLeft = sliceCost;
+  }
+};
