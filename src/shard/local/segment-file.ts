@@ -37,6 +37,8 @@ export const segmentPageBytes = 32 * 1024;
 export const segmentFooterBytes = 64;
 const crcBytes = 4;
 const indexBytesMax = 0xffff_ffff;
+/** Read at once from the end of a file: mostly all but its data. */
+const tailBytesMax = 32 * 1024;
 
 const namePattern = /^segment-(\d{12})(\.tmp)?$/;
 
@@ -157,6 +159,12 @@ export const readSegmentParts = async (file: StorageFile, id: number): Promise<S
   const sizeBytes = await file.sizeBytes();
   if (sizeBytes < segmentFooterBytes) throw damaged(name, `it has ${sizeBytes} bytes`);
   const unreadable = new UnreadableBlocks();
+  const tailOffset = Math.max(0, sizeBytes - tailBytesMax);
+  const tail = await readPart(file, unreadable, tailOffset, sizeBytes - tailOffset);
+  const part = async (start: number, end: number): Promise<Buffer> =>
+    start < tailOffset
+      ? await readPart(file, unreadable, start, end - start)
+      : Buffer.from(tail.subarray(start - tailOffset, end - tailOffset));
   const footerOffset = sizeBytes - segmentFooterBytes;
   const fault = (part: string, start: number, end: number): SegmentFault => {
     const block = unreadable.firstIn(name, start, end);
@@ -165,8 +173,8 @@ export const readSegmentParts = async (file: StorageFile, id: number): Promise<S
       ? { offset: start, what }
       : { offset: start, what: `${what}: ${describeUnreadable(block)}`, cause: block.error };
   };
-  const stored = await readPart(file, unreadable, footerOffset, segmentFooterBytes);
-  const footer = decodeFooter(stored, name) ?? fault('the footer', footerOffset, sizeBytes);
+  const footer =
+    decodeFooter(await part(footerOffset, sizeBytes), name) ?? fault('the footer', footerOffset, sizeBytes);
   if ('what' in footer) throw damaged(name, footer.what, footer.cause);
   const { dataBytes, indexBytes, indexCrc, pageTableCrc } = footer;
   const tableBytes = pageTableBytes(dataBytes);
@@ -174,8 +182,8 @@ export const readSegmentParts = async (file: StorageFile, id: number): Promise<S
     throw damaged(name, `the footer is that of another file, at offset ${footerOffset}`);
   }
   const tableOffset = dataBytes + indexBytes;
-  const index = await readPart(file, unreadable, dataBytes, indexBytes);
-  const pageTable = await readPart(file, unreadable, tableOffset, tableBytes);
+  const index = await part(dataBytes, tableOffset);
+  const pageTable = await part(tableOffset, footerOffset);
   const indexHolds = crc32c(index, 0, indexBytes) === indexCrc;
   const tableHolds = crc32c(pageTable, 0, tableBytes) === pageTableCrc;
   return {

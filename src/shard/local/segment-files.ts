@@ -33,7 +33,7 @@ import {
   segmentFileName,
 } from './segment-file.ts';
 import { type ReadableSegment, SegmentReads } from './segment-reads.ts';
-import { entriesPerRead, segmentsMax, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
+import { entriesPerRead, segmentsMax, segmentsOpenedAtOnce, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
 
 const slotBytes = 2 ** 31;
 
@@ -109,13 +109,19 @@ export class SegmentFiles implements SegmentUses {
    * segment that is damaged or cannot be read is an error only when it is adopted.
    */
   async open(): Promise<void> {
-    for (const name of await this.#storage.list()) {
-      const parsed = parseSegmentFileName(name);
-      if (parsed === undefined) continue;
-      this.skipIds(parsed.id);
-      if (parsed.isFinished) this.#found.set(parsed.id, await this.#read(parsed.id));
-      else await this.#remove(name);
-    }
+    const names = (await this.#storage.list()).values();
+    const openSome = async (): Promise<void> => {
+      for (const name of names) await this.#openFile(name);
+    };
+    await Promise.all(Array.from({ length: segmentsOpenedAtOnce }, openSome));
+  }
+
+  async #openFile(name: string): Promise<void> {
+    const parsed = parseSegmentFileName(name);
+    if (parsed === undefined) return;
+    this.skipIds(parsed.id);
+    if (parsed.isFinished) this.#found.set(parsed.id, await this.#read(parsed.id));
+    else await this.#remove(name);
   }
 
   async #read(id: number): Promise<FoundSegment | Error> {

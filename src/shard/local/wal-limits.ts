@@ -54,6 +54,8 @@ export const cutsPerRead = 16;
 export const entriesPerRead = 16;
 /** Segments in use at once. */
 export const segmentsMax = 2 ** 20;
+/** Files of segments looked at at once when a log is opened: the thread pool has less to wait for. */
+export const segmentsOpenedAtOnce = 8;
 /** Files of segments kept open for reads; more are only while more are read at the same time. */
 export const segmentHandlesMax = 64;
 /** Page tables of segments kept in memory, in bytes: those of 32 GiB of data. */
