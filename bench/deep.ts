@@ -1,4 +1,4 @@
-// What much stored data costs: a queue ten million messages deep, folding under load, a topic of many gigabytes. RosettaMQ with itself,
+// What much stored data costs: a queue ten million messages deep, folding and a backup under load, a topic of many gigabytes. RosettaMQ with itself,
 // empty and full. How to run it and what the rows mean: README.md.
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,14 +7,16 @@ import type { RawReport } from './amqp-raw/report.ts';
 import { runRaw } from './amqp-raw/run.ts';
 import { createTopic, deleteTopic, producerPerformance, tailPerformance } from './kafka-tools.ts';
 import { type OursInstance, prepareOurs } from './ours.ts';
-import { ServerProcess } from './run/process.ts';
+import { newDataDir } from './run/cache.ts';
+import { runToEnd, ServerProcess } from './run/process.ts';
 import { formatTable } from './run/table.ts';
 
 /** As long as any run may take; those that count messages end before. */
 const SECONDS_MAX = 1_800;
 const SHALLOW_SECONDS = 8;
 const SHALLOW_MESSAGES = 1_000_000;
-const FOLD_RUN_SECONDS = 4;
+const PAIR_SECONDS = 4;
+const BACKUP_PAIRS = 4;
 const READY_TIMEOUT_MS = 120_000;
 /** After a load, until what it left to do in the background is over. */
 const SETTLE_MS = 5_000;
@@ -25,9 +27,10 @@ const FOLDING_FROM_BYTES = 2e9;
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', multiple: true, default: ['queue', 'folding', 'stored'] },
+    only: { type: 'string', multiple: true, default: ['queue', 'folding', 'backup', 'stored'] },
     messages: { type: 'string', default: '10000000' },
     'fold-runs': { type: 'string', default: '15' },
+    'backup-gigabytes': { type: 'string', default: '8' },
     gigabytes: { type: 'string', default: '20' },
   },
 });
@@ -88,7 +91,21 @@ const median = (numbers: readonly number[]): number =>
 const segmentCount = (dataDir: string): number =>
   readdirSync(dataDir, { recursive: true }).filter((name) => /segment-\d+$/.test(String(name))).length;
 
-/** A publisher flat out and another with one message at a time, before the log is folded and while it is. */
+/** What a publisher flat out and another with one message at a time get from the broker at once. */
+const pair = (amqp: string): Promise<RawReport[]> =>
+  Promise.all([
+    publish(amqp, 'load', [], PAIR_SECONDS),
+    runRaw(amqp, ['--queue', 'probe', '--window', '1'], PAIR_SECONDS),
+  ]);
+
+const notePairs = (what: string, before: RawReport[][], during: RawReport[][], goals: [string, string]): void => {
+  const rate = (all: RawReport[][]): number => median(all.map(([load]) => load!.confirmRate));
+  const p99 = (all: RawReport[][]): number => median(all.map(([, probe]) => probe!.confirmLatencyUs!.p99));
+  note(`${what}: confirmed/s, window 1000`, rate(before), rate(during), goals[0]);
+  note(`${what}: p99 of one message at a time, us`, p99(before), p99(during), goals[1]);
+};
+
+/** Both before the log is folded and while it is. */
 const folding = async (runs: number): Promise<void> => {
   const instance = await prepareOurs({ durability: 'sync', extraArgs: [] });
   const { server } = await start(instance);
@@ -97,17 +114,37 @@ const folding = async (runs: number): Promise<void> => {
   await publish(amqp, 'warm-up', [], 1);
   for (let run = 0; run < runs; run++) {
     const segments = segmentCount(dataDir);
-    const reports = await Promise.all([
-      publish(amqp, 'load', [], FOLD_RUN_SECONDS),
-      runRaw(amqp, ['--queue', 'probe', '--window', '1'], FOLD_RUN_SECONDS),
-    ]);
+    const reports = await pair(amqp);
     found[segmentCount(dataDir) > segments ? 'during' : 'before'].push(reports);
     console.error(segmentCount(dataDir), JSON.stringify(reports));
   }
-  const rate = (all: RawReport[][]): number => median(all.map(([load]) => load!.confirmRate));
-  const p99 = (all: RawReport[][]): number => median(all.map(([, probe]) => probe!.confirmLatencyUs!.p99));
-  note('folding: confirmed/s, window 1000', rate(found.before), rate(found.during), '0.75x');
-  note('folding: p99 of one message at a time, us', p99(found.before), p99(found.during), '2x');
+  notePairs('folding', found.before, found.during, ['0.75x', '2x']);
+  await server.stop();
+};
+
+/** Both before a backup of what is stored and while it is made. */
+const backup = async (gigabytes: number): Promise<void> => {
+  const instance = await prepareOurs({ durability: 'sync', extraArgs: [] });
+  const { server } = await start(instance);
+  const { amqp, dataDir, options } = instance;
+  await publish(amqp, 'stored', ['--size', '1000', '--messages', String(gigabytes * 1e6)]);
+  const before: RawReport[][] = [];
+  const during: RawReport[][] = [];
+  while (before.length < BACKUP_PAIRS) before.push(await pair(amqp));
+  const target = newDataDir('backup');
+  let isCopying = true;
+  const args = [options.args[0]!, 'backup', '--data', dataDir, '--to', target];
+  const startedAt = performance.now();
+  const copying = runToEnd({ command: options.command, args }, SECONDS_MAX * 1000).finally(() => {
+    isCopying = false;
+  });
+  while (isCopying) {
+    const reports = await pair(amqp);
+    if (isCopying) during.push(reports);
+  }
+  await copying;
+  console.error(`the backup took ${performance.now() - startedAt} ms`);
+  notePairs('backup', before, during, ['', '']);
   await server.stop();
 };
 
@@ -159,5 +196,6 @@ const stored = async (gigabytes: number): Promise<void> => {
 
 if (values.only.includes('queue')) await deepQueue(Number(values.messages));
 if (values.only.includes('folding')) await folding(Number(values['fold-runs']));
+if (values.only.includes('backup')) await backup(Number(values['backup-gigabytes']));
 if (values.only.includes('stored')) await stored(Number(values.gigabytes));
 console.log(formatTable(['what', 'before', 'after', 'after / before', 'goal'], lines));
