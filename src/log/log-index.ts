@@ -185,6 +185,18 @@ export class LogIndex {
     return index + 1 < this.#count ? index + 1 : -1;
   }
 
+  /** The first entry in the shard's log itself that lies at or above `position`; `count` if there is none. */
+  firstFrom(position: Position): number {
+    let low = this.#segmentCount;
+    let high = this.#count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.position(middle) < position) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   /** Appends an entry that lies in the shard's log. */
   add(entry: LogEntry): void {
     this.#makeRoom(1);
@@ -201,17 +213,23 @@ export class LogIndex {
     this.#hint = 0;
   }
 
-  /** Puts entries that lie in segments in place of [from, to); what is before them and in no segment was left behind. */
+  /**
+   * Puts entries that lie in segments in place of [from, to), of which those in the shard's log are in one stretch of it; what is
+   * before them and in no segment was left behind.
+   */
   replace(from: number, to: number, entries: readonly LogEntry[]): void {
     this.#segmentCount = Math.max(this.#segmentCount, from);
+    const segmentsEnd = Math.max(from, Math.min(to, this.#segmentCount));
+    let heldCount = 0;
     for (let i = from; i < to; i++) {
-      if (this.liveCount(i) > 0) this.#release(i);
-      else this.#emptied--;
       this.#sizeBytes -= this.sizeBytes(i);
+      if (this.liveCount(i) === 0) this.#emptied--;
+      else if (i < segmentsEnd) this.#release(i);
+      else heldCount++;
     }
-    const segmentsReplaced = Math.max(0, Math.min(to, this.#segmentCount) - from);
+    if (heldCount > 0) this.#store.releaseEntries(this.position(segmentsEnd), heldCount);
     this.#splice(from, to, entries.length);
-    this.#segmentCount += entries.length - segmentsReplaced;
+    this.#segmentCount += entries.length - (segmentsEnd - from);
     entries.forEach((entry, i) => {
       this.#set(from + i, entry);
       this.#store.shard.log.segments.addLiveBytes(entry.position, this.liveBytes(from + i));
@@ -278,17 +296,23 @@ export class LogIndex {
   #release(index: number): void {
     const position = this.position(index);
     if (index < this.#segmentCount) this.#store.shard.log.segments.addLiveBytes(position, -this.liveBytes(index));
-    this.#store.releaseEntry(position);
+    this.#store.releaseEntries(position, 1);
   }
 
-  /** Makes room for `count` entries in place of [from, to); they are to be set. */
+  /** Makes room for `count` entries in place of [from, to); they are to be set. What is less moves: that before or that behind. */
   #splice(from: number, to: number, count: number): void {
-    if (count === to - from) return;
-    this.#makeRoom(Math.max(0, count - (to - from)));
+    const added = count - (to - from);
+    if (added === 0) return;
+    this.#makeRoom(Math.max(0, added));
     const base = this.#head * entryFields;
-    const end = base + this.#count * entryFields;
-    this.#entries!.copyWithin(base + (from + count) * entryFields, base + to * entryFields, end);
-    this.#count += count - (to - from);
+    if (added < 0 && from < this.#count - to) {
+      this.#entries!.copyWithin(base - added * entryFields, base, base + from * entryFields);
+      this.#head -= added;
+    } else {
+      const end = base + this.#count * entryFields;
+      this.#entries!.copyWithin(base + (from + count) * entryFields, base + to * entryFields, end);
+    }
+    this.#count += added;
   }
 
   #compact(): void {

@@ -214,9 +214,10 @@ export class LogStore implements StateOwner {
     this.shard.log.hold(position);
   }
 
-  releaseEntry(position: Position): void {
-    this.#count(position, -1);
-    this.shard.log.release(position);
+  /** So many in one stretch of the log, or one in a segment. */
+  releaseEntries(position: Position, count: number): void {
+    this.#count(position, -count);
+    this.shard.log.release(position, count);
   }
 
   #count(position: Position, entries: number): void {

@@ -136,14 +136,14 @@ export class Log {
   *applyFold(stretch: LogStretch, { segment, from, to }: SegmentRows, dropsTransient: boolean): Generator<number> {
     for (let row = from; row < to && !this.deleted; ) {
       const first = this.firstEntryFrom(stretch.start);
+      const stretchEnd = this.firstEntryFrom(stretch.end);
       let end = first;
       let next = row;
       // As long as an entry goes on in the next row.
       do {
         next++;
-        const boundary = next < to ? rowFirstOffset(segment.index, next) : Number.POSITIVE_INFINITY;
-        while (end < this.entryCount && this.entryPosition(end) < stretch.end && this.entryFirstOffset(end) < boundary)
-          end++;
+        const boundary = next < to ? this.#firstEntryAt(rowFirstOffset(segment.index, next)) : stretchEnd;
+        end = Math.max(first, Math.min(boundary, stretchEnd));
       } while (next < to && end > first && this.entryEndOffset(end - 1) > rowFirstOffset(segment.index, next));
       this.#index.replace(first, end, this.#entriesOf(segment, row, next, dropsTransient));
       row = next;
@@ -214,9 +214,14 @@ export class Log {
 
   /** Index of the first entry in the shard's log itself that lies at or above `position`; entryCount if there is none. */
   firstEntryFrom(position: Position): number {
-    let index = this.#index.segmentCount;
-    while (index < this.entryCount && this.entryPosition(index) < position) index++;
-    return index;
+    return this.#index.firstFrom(position);
+  }
+
+  /** Index of the first entry that begins at or behind `offset`; entryCount if there is none. */
+  #firstEntryAt(offset: number): number {
+    const index = this.#index.find(offset);
+    if (index < 0) return this.entryCount;
+    return this.entryFirstOffset(index) < offset ? index + 1 : index;
   }
 
   /** How many of the messages [first, end) are not gone. */

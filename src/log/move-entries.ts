@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { LogStore } from './log-store.ts';
 
 /** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
-export const sliceCost = 10_000;
+export const sliceCost = 2_500;
 
 /** What is committed is moved whatever happens, the sooner if others wait for the end. */
 export const moveEntries = async (store: LogStore, isCancelled: () => boolean): Promise<void> => {

@@ -10,6 +10,7 @@
  * between them lie in a page behind the messages, in the same form, and the row in the index stands for all of them. Its place is
  * that of the page; the last field of a row in a page is the place of the page.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { limits } from '../core/limits.ts';
 
 export const rowBytes = 40;
@@ -25,6 +26,9 @@ export const rowPage = 4;
 const pageRowsMax = 128;
 /** Fewer rows are not worth a page. */
 const pageRowsMin = 8;
+/** Rows that are looked at before others have their turn. */
+const rowsPerTurn = 8_192;
+
 export const rowLogId = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes);
 export const rowFlags = (index: Buffer, row: number): number => index.readUInt32LE(row * rowBytes + 4);
 export const rowFirstOffset = (index: Buffer, row: number): number => index.readDoubleLE(row * rowBytes + 8);
@@ -83,23 +87,28 @@ export class SegmentIndexBuilder {
 }
 
 /** What is stored of the rows of a segment: its index, and the pages, which are to lie at `place` of its data. */
-export const pagedIndex = (rows: Buffer, place: number): { readonly index: Buffer; readonly pages: Buffer } => {
+export const pagedIndex = async (
+  rows: Buffer,
+  place: number,
+): Promise<{ readonly index: Buffer; readonly pages: Buffer }> => {
   const index: Buffer[] = [];
   const pages: Buffer[] = [];
   let pagePlace = place;
+  /** Rows before it are in one of both. */
+  let next = 0;
   let to = 0;
   for (let from = 0; from < rows.length / rowBytes; from = to) {
     to = pageEnd(rows, from);
+    if (Math.floor(to / rowsPerTurn) > Math.floor(from / rowsPerTurn)) await nextTurn();
+    if (to - from < pageRowsMin) continue;
     const stored = rows.subarray(from * rowBytes, to * rowBytes);
-    if (to - from < pageRowsMin) {
-      index.push(stored);
-      continue;
-    }
-    index.push(pageRow(rows, from, to, pagePlace));
+    index.push(rows.subarray(next * rowBytes, from * rowBytes), pageRow(rows, from, to, pagePlace));
+    next = to;
     for (let row = 0; row < to - from; row++) stored.writeUInt32LE(pagePlace, row * rowBytes + 36);
     pages.push(stored);
     pagePlace += stored.length;
   }
+  index.push(rows.subarray(next * rowBytes));
   return { index: Buffer.concat(index), pages: Buffer.concat(pages) };
 };
 

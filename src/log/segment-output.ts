@@ -177,7 +177,7 @@ export class SegmentOutput {
   /** Makes the segment durable; resolves with its id. */
   async finish(): Promise<number> {
     await this.flush();
-    const { index, pages } = pagedIndex(this.#rows.bytes(), this.#writer.sizeBytes);
+    const { index, pages } = await pagedIndex(this.#rows.bytes(), this.#writer.sizeBytes);
     if (pages.length > 0) await this.#writer.append(pages, 0, pages.length);
     return await this.#writer.finish(index);
   }

@@ -13,6 +13,29 @@ import type { OpenOptions, Storage, StorageFile } from './storage.ts';
 /** 0 where durable writes need an explicit fdatasync. */
 const durableFlag: number = process.platform === 'linux' ? (fs.constants.O_DSYNC ?? 0) : 0;
 
+/**
+ * Reads of this process that are under way. The thread pool has four threads by default, for everything: however many readers are
+ * behind, a write of the log is to find one.
+ */
+const readsMax = 2;
+let readCount = 0;
+const waitingReads: (() => void)[] = [];
+
+const beginRead = (read: () => void): void => {
+  if (readCount === readsMax) {
+    waitingReads.push(read);
+    return;
+  }
+  readCount++;
+  read();
+};
+
+const endRead = (): void => {
+  const next = waitingReads.shift();
+  if (next === undefined) readCount--;
+  else next();
+};
+
 class DiskFile implements StorageFile {
   readonly name: string;
   readonly #descriptor: number;
@@ -55,14 +78,18 @@ class DiskFile implements StorageFile {
           lengthBytes - doneBytes,
           position + doneBytes,
           (error, readBytes) => {
+            if (!error && readBytes > 0 && doneBytes + readBytes < lengthBytes) {
+              readFrom(doneBytes + readBytes);
+              return;
+            }
+            endRead();
             if (error) reject(error);
-            else if (readBytes === 0 || doneBytes + readBytes === lengthBytes) resolve(doneBytes + readBytes);
-            else readFrom(doneBytes + readBytes);
+            else resolve(doneBytes + readBytes);
           },
         );
       };
       if (lengthBytes === 0) resolve(0);
-      else readFrom(0);
+      else beginRead(() => readFrom(0));
     });
   }
 

@@ -262,9 +262,9 @@ export class LocalLog implements ShardLog {
     else this.#files.hold(position);
   }
 
-  release(position: Position): void {
+  release(position: Position, count = 1): void {
     if (isSegmentPosition(position)) this.segments.release(position, this.#appliedPosition);
-    else this.#files.release(position, this.#appliedPosition);
+    else this.#files.release(position, count, this.#appliedPosition);
   }
 
   /** End of the commit that is being applied. */

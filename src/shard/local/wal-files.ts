@@ -201,10 +201,11 @@ export class WalFiles {
     file.holdCount++;
   }
 
-  release(position: number, endPosition: number): void {
+  /** Takes `count` holds back that the file of this position has. */
+  release(position: number, count: number, endPosition: number): void {
     const file = this.#heldFile(position);
-    if (file.holdCount === 0) throw new Error(`position ${position} released more often than held`);
-    file.holdCount--;
+    if (file.holdCount < count) throw new Error(`position ${position} released more often than held`);
+    file.holdCount -= count;
     if (file.holdCount > 0) return;
     file.releasedAt = endPosition;
     if (file !== this.#active) this.#unheld.push(file);
