@@ -17,7 +17,7 @@ const durableFlag: number = process.platform === 'linux' ? (fs.constants.O_DSYNC
  * Reads of this process that are under way. The thread pool has four threads by default, for everything: however many readers are
  * behind, a write of the log is to find one.
  */
-const readsMax = 2;
+const readsMax = 3;
 let readCount = 0;
 const waitingReads: (() => void)[] = [];
 
