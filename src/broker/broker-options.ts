@@ -2,6 +2,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { BrokerError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
+import type { LogStoreLimits } from '../log/log-store.ts';
 import type { BackupFile } from '../shard/local/log-backup.ts';
 import type { WalLimits } from '../shard/local/wal-limits.ts';
 import type { Durability, OpenProgress } from '../shard/shard-log.ts';
@@ -41,8 +42,8 @@ export interface BrokerOptions {
   readonly walBytesMax?: number;
   /** Other bounds of the write-ahead logs than the process's own; tests make files so small that they roll. */
   readonly walLimits?: Partial<WalLimits>;
-  /** Instead of that in `limits`; for tests. */
-  readonly walEntriesMax?: number;
+  /** Instead of those in `limits`; for tests. */
+  readonly storeLimits?: Partial<LogStoreLimits>;
   /** Entities that one slice of a checkpoint looks at, if not as many as is good; tests make it so small that there are slices. */
   readonly sliceEntities?: number;
   readonly clock?: Clock;

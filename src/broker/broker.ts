@@ -84,7 +84,7 @@ export class Broker {
       });
       this.#logs.push(log);
       const shard = new Shard(index, log, this.gate, options.sliceEntities);
-      const store = new LogStore(shard, options.walEntriesMax);
+      const store = new LogStore(shard, { ...limits, ...options.storeLimits });
       shard.onFailed = (error) => this.#fail(error);
       log.onRoomChanged = () => this.#noteRoom();
       log.onProgress = (progress) =>

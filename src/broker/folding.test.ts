@@ -145,7 +145,7 @@ test('a fold that fails leaves everything where it was and is tried again', asyn
 
 test('many small messages are folded before their number keeps publishers out', async () => {
   const messageCount = 12_000;
-  const stand = await open(new MemoryDisk(), undefined, undefined, { walEntriesMax: 2500 });
+  const stand = await open(new MemoryDisk(), undefined, undefined, { storeLimits: { walEntriesMax: 2500 } });
   const queue = declare(stand.broker, 'work');
   const log = queue.log!;
   for (let i = 0; i < messageCount; i++) {

@@ -150,6 +150,30 @@ test('a stuck message pins itself alone, and is there after restarts', async () 
   await again.broker.close();
 });
 
+test('what a checkpoint says of segments is the same in all turns of a fold and of a rewrite', async () => {
+  const stand = await open(new MemoryDisk());
+  const { store } = declare(stand.broker, 'other').log!;
+  const moves = store.moves.bind(store);
+  const stepCounts: number[] = [];
+  store.moves = function* () {
+    const heads: string[] = [];
+    for (const cost of moves()) {
+      heads.push(String(store.head()));
+      yield cost;
+    }
+    stepCounts.push(heads.length);
+    for (const head of heads) assert.equal(head, String(store.head()));
+  };
+  const queue = await makeSparse(stand, 'work');
+  const foldCount = stepCounts.length;
+  await checkSegments(stand);
+  assert.ok(foldCount > 0 && stepCounts.length > foldCount, `${foldCount} folds, ${stepCounts.length} with rewrites`);
+  assert.ok(Math.min(...stepCounts) > 1, `steps: ${stepCounts}`);
+  assert.deepEqual(await bodies(stand, queue), kept(400));
+  assert.deepEqual(stand.failures, []);
+  await stand.broker.close();
+});
+
 test('what a topic has among deleted queues is written anew, and read while that goes on', async () => {
   const stand = await open(new MemoryDisk());
   const log = stand.broker.createTopic({ vhost: '/', name: 'events', partitions: 1, config: new Map() }).partitions[0]!;

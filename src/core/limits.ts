@@ -15,6 +15,8 @@ export const limits = {
   indexEntriesMax: 16_000_000,
   /** Segments are looked at in this interval: those of which little is wanted are written anew. */
   segmentCheckMs: 10_000,
+  /** Index entries, or logs without any, that a fold or rewrite looks at or moves in one turn: some milliseconds. */
+  entriesPerTurn: 2_500,
   /** Copied by one rewrite of segments. */
   rewriteBytesMax: 64 * 1024 * 1024,
   /** One frame of the write-ahead log closes at this size, unless one commit alone is larger. */

@@ -15,7 +15,7 @@ import { batchBytes } from './batch-header.ts';
 import { foldRecordBytes, writeFoldRecord } from './folded-segments.ts';
 import type { Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
-import { moveEntries, sliceCost } from './move-entries.ts';
+import { moveEntries } from './move-entries.ts';
 import { SegmentCopy } from './segment-copy.ts';
 
 /** What is to be folded cannot be read. */
@@ -77,14 +77,14 @@ export class Fold {
   /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
   async #shares(): Promise<Share[]> {
     const shares: Share[] = [];
-    let costLeft = sliceCost;
+    let costLeft = this.#store.entriesPerTurn;
     for (const log of [...this.#store.logs]) {
       const entryCount = log.deleted ? 0 : this.#entryCount(log);
       if (entryCount > 0) shares.push({ log, liveBytes: this.#liveBytes(log) });
       costLeft -= 1 + entryCount;
       if (costLeft > 0) continue;
       await nextTurn();
-      costLeft = sliceCost;
+      costLeft = this.#store.entriesPerTurn;
     }
     return shares.sort((left, right) => left.log.id - right.log.id);
   }

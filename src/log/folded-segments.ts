@@ -65,7 +65,7 @@ export class FoldedSegments {
   /** What the last fold or rewrite moved whose entries do not say so yet. */
   #moving: Generator<number> | undefined;
   /** Ids of segments from which a rewrite is moving everything: no part of the state any more. */
-  #left: ReadonlySet<number> = new Set();
+  #rewritten: ReadonlySet<number> = new Set();
   /** Rows of the segments of the checkpoint by log id, for logs that the catalog has not told of yet. Empty once recovery is over. */
   readonly #restored = new Map<number, SegmentRows[]>();
 
@@ -79,7 +79,7 @@ export class FoldedSegments {
   }
 
   snapshot(): SegmentsSnapshot {
-    const ids = this.#shardLog.liveSegments.filter((id) => !this.#left.has(id));
+    const ids = this.#shardLog.liveSegments.filter((id) => !this.#rewritten.has(id));
     return [this.foldEnd, this.#lastId, ids, this.#leftBehind];
   }
 
@@ -151,9 +151,9 @@ export class FoldedSegments {
     const segments = this.#adopt(rewriteNewIds(buffer, start));
     // With a lost segment all that the rewrite moved is still in the old ones.
     if (segments === undefined) return;
-    this.#left = new Set(oldIds);
+    this.#rewritten = new Set(oldIds);
     yield* this.#move(segments, logs, (log, rows) => log.applyRewrite(old, rows, isReplay));
-    this.#left = new Set();
+    this.#rewritten = new Set();
   }
 
   /** The first step holds the segments until the entries of the logs do. */

@@ -60,6 +60,8 @@ import { Visibility } from './visibility.ts';
  */
 const lostOffsetsPerByte = 2 ** 13;
 
+export type LogStoreLimits = { readonly [Name in 'walEntriesMax' | 'entriesPerTurn']: number };
+
 export class LogStore implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [
     recordType.messageBlock,
@@ -96,6 +98,8 @@ export class LogStore implements StateOwner {
   #walEntries = 0;
   #segmentEntries = 0;
   readonly #walEntriesMax: number;
+  /** See limits. */
+  readonly entriesPerTurn: number;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
   /**
@@ -108,9 +112,10 @@ export class LogStore implements StateOwner {
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
 
-  constructor(shard: Shard, walEntriesMax: number = limits.walEntriesMax) {
+  constructor(shard: Shard, { walEntriesMax, entriesPerTurn }: LogStoreLimits = limits) {
     this.shard = shard;
     this.#walEntriesMax = walEntriesMax;
+    this.entriesPerTurn = entriesPerTurn;
     this.#folded = new FoldedSegments(shard.log);
     shard.register(this);
     shard.addRider(this.marks);

@@ -2,16 +2,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { LogStore } from './log-store.ts';
 
-/** Entries, or logs without any, that are looked at or moved in one turn: some milliseconds. */
-export const sliceCost = 2_500;
-
 /** What is committed is moved whatever happens, the sooner if others wait for the end. */
 export const moveEntries = async (store: LogStore, isCancelled: () => boolean): Promise<void> => {
-  let costLeft = sliceCost;
+  let costLeft = store.entriesPerTurn;
   for (const cost of store.moves()) {
     costLeft -= cost;
     if (costLeft > 0 || isCancelled()) continue;
     await nextTurn();
-    costLeft = sliceCost;
+    costLeft = store.entriesPerTurn;
   }
 };

@@ -124,8 +124,10 @@ export class SegmentCopy {
       const first = batchBaseOffset(buffer, batch);
       const last = first + batchLastOffsetDelta(buffer, batch);
       if (last < from || first >= to || log.nextKept(first) > last) continue;
-      this.#output!.batch(log.id, buffer, batch);
-      this.#sliceBytesLeft -= batchBytes(buffer, batch) + messageCostBytes;
+      const sizeBytes = batchBytes(buffer, batch);
+      // Of a queue's batch only a part may be wanted, which the index knows for several batches together.
+      this.#output!.batch(log.id, buffer, batch, log.deletesOnAck ? 0 : sizeBytes);
+      this.#sliceBytesLeft -= sizeBytes + messageCostBytes;
     }
   }
 

@@ -43,6 +43,8 @@ export class SegmentOutput {
   readonly #batchRowBytesMax: number;
   #buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #filledBytes = 0;
+  /** Of messages and batches. */
+  #wantedBytes = 0;
 
   // The open block: what its messages share, and for each its end in the payload and its time after the first.
   #logId = 0;
@@ -139,9 +141,10 @@ export class SegmentOutput {
     this.#runEpochs.push(source.epoch);
   }
 
-  /** The batch at buffer[start…]. */
-  batch(logId: number, buffer: Buffer, start: number): void {
+  /** The batch at buffer[start…], of which so many bytes are wanted for certain. */
+  batch(logId: number, buffer: Buffer, start: number, wantedBytes: number): void {
     this.#closeBlock();
+    this.#wantedBytes += wantedBytes;
     const sizeBytes = batchBytes(buffer, start);
     const firstOffset = batchBaseOffset(buffer, start);
     const count = batchLastOffsetDelta(buffer, start) + 1;
@@ -179,7 +182,7 @@ export class SegmentOutput {
     await this.flush();
     const { index, pages } = await pagedIndex(this.#rows.bytes(), this.#writer.sizeBytes);
     if (pages.length > 0) await this.#writer.append(pages, 0, pages.length);
-    return await this.#writer.finish(index);
+    return await this.#writer.finish(index, this.#wantedBytes);
   }
 
   abandon(): Promise<void> {
@@ -215,6 +218,7 @@ export class SegmentOutput {
     for (let run = 0; run < runCount; run++) this.#writeRun(block, run, place);
     this.#writeMessages(block + blockHeaderBytes + runCount * runBytes);
     this.#batchLogId = -1;
+    this.#wantedBytes += this.#payloadBytes;
     this.#messageCount = this.#payloadBytes = 0;
     this.#isTimed = false;
     this.#sources.length = this.#sourceRanges.length = 0;

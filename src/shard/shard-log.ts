@@ -118,8 +118,9 @@ export interface SegmentWriter {
   /**
    * Stores the index along with it and makes everything durable. Resolves with the id of the segment, which nobody had before;
    * it is an orphan, and forgotten by the next open, until a commit that names it is applied and adopts it.
+   * @param wantedBytes of what was appended, as SegmentUses counts it: so many at least
    */
-  finish(index: Buffer): Promise<number>;
+  finish(index: Buffer, wantedBytes: number): Promise<number>;
   /** Gives up; nothing remains. Also after an error of append() or finish(). */
   abandon(): Promise<void>;
 }

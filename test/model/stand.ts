@@ -95,6 +95,7 @@ export class Stand {
       shardCount: this.shardCount,
       walLimits: smallLimits(this.#walFileBytes),
       sliceEntities: 1,
+      storeLimits: { entriesPerTurn: 1 },
       forms: [plainForm],
       onFailed: (error) => {
         throw error;

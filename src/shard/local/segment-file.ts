@@ -233,7 +233,7 @@ export interface SegmentFileWriterOptions {
   readonly id: number;
   readonly entryBytes: number;
   /** Called when the file is durable under its name, just before finish() resolves. */
-  readonly onFinished: (file: SegmentFile) => void;
+  readonly onFinished: (file: SegmentFile, wantedBytes: number) => void;
   /** Called when it is given up, before it is removed. Throws if that is no longer possible. */
   readonly onAbandoned: () => void;
 }
@@ -317,7 +317,7 @@ export class SegmentFileWriter implements SegmentWriter {
     this.#openPageCrc = 0;
   }
 
-  finish(index: Buffer): Promise<number> {
+  finish(index: Buffer, wantedBytes: number): Promise<number> {
     const { storage, id, onFinished } = this.#options;
     return this.#run(async (file) => {
       if (index.length > indexBytesMax) throw new RangeError(`the index of ${this.#name} is too large`);
@@ -333,7 +333,7 @@ export class SegmentFileWriter implements SegmentWriter {
       await file.close();
       await storage.rename(this.#unfinishedName, this.#name);
       await storage.syncDirectory();
-      onFinished({ id, dataBytes, sizeBytes: dataBytes + index.length + tail.length, index, pageTable });
+      onFinished({ id, dataBytes, sizeBytes: dataBytes + index.length + tail.length, index, pageTable }, wantedBytes);
       return id;
     });
   }

@@ -128,7 +128,7 @@ describe('errors', () => {
         const writer = await files.create();
         try {
           for (let at = 0; at < 3; at++) await writer.append(testData(1, 50_000), 0, 50_000);
-          return await writer.finish(testIndex(1));
+          return await writer.finish(testIndex(1), 0);
         } catch (error) {
           await assert.rejects(writer.append(testData(1, 1), 0, 1), /no longer written/);
           await writer.abandon();

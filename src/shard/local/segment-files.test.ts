@@ -94,7 +94,7 @@ describe('round trip', () => {
     const data = testData(1, 20 * 1024 * 1024);
     const writer = await files.create();
     for (let at = 0; at < data.length; at += 1024 * 1024) await writer.append(data, at, at + 1024 * 1024);
-    const { basePosition } = files.adopt(await writer.finish(Buffer.alloc(0)), 0);
+    const { basePosition } = files.adopt(await writer.finish(Buffer.alloc(0), 0), 0);
     assert.equal(storage.trace.filter((step) => step.startsWith('sync ')).length, 3);
     assertChunk(await files.load(basePosition, data.length), basePosition, data);
     await files.close();
@@ -124,7 +124,7 @@ describe('writers', () => {
     const appending = underWay.append(testData(1, 1000), 0, 1000);
     await Promise.all([underWay.abandon(), appending]);
     const late = await files.create();
-    const id = await late.finish(Buffer.alloc(0));
+    const id = await late.finish(Buffer.alloc(0), 0);
     await late.abandon();
     assert.deepEqual(await segmentNames(storage), []);
     assert.throws(() => files.adopt(id, 0), { kind: 'corrupt' });
@@ -136,7 +136,7 @@ describe('writers', () => {
     const storage = new MemoryStorage();
     const files = await openSegments(storage);
     const writer = await files.create();
-    files.adopt(await writer.finish(Buffer.alloc(0)), 0);
+    files.adopt(await writer.finish(Buffer.alloc(0), 0), 0);
     await assert.rejects(writer.abandon(), /adopted/);
     assert.equal((await segmentNames(storage)).length, 1);
   });
@@ -147,9 +147,9 @@ describe('writers', () => {
     const appending = writer.append(testData(1, 10), 0, 10);
     await assert.rejects(writer.append(testData(1, 10), 0, 10), /one call at a time/);
     await appending;
-    await writer.finish(Buffer.alloc(0));
+    await writer.finish(Buffer.alloc(0), 0);
     await assert.rejects(writer.append(testData(1, 10), 0, 10), /no longer written/);
-    await assert.rejects(writer.finish(Buffer.alloc(0)), /no longer written/);
+    await assert.rejects(writer.finish(Buffer.alloc(0), 0), /no longer written/);
     const full = await files.create();
     await assert.rejects(full.append(Buffer.alloc(0), 0, 2 ** 31), RangeError);
     await full.abandon();
@@ -170,7 +170,7 @@ describe('writers', () => {
     const [finished, open] = [await files.create(), await files.create()];
     await open.append(testData(1, 1000), 0, 1000);
     const creating = files.create();
-    const finishing = finished.finish(Buffer.from('kept'));
+    const finishing = finished.finish(Buffer.from('kept'), 0);
     await files.close();
     await creating;
     assert.deepEqual(await segmentNames(storage), [segmentFileName(await finishing)]);

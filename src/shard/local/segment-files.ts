@@ -48,7 +48,10 @@ export interface SegmentFilesOptions {
 }
 
 /** A segment file that is whole, without its page table. */
-type FoundSegment = Pick<SegmentFile, 'dataBytes' | 'sizeBytes' | 'index'>;
+interface FoundSegment extends Pick<SegmentFile, 'dataBytes' | 'sizeBytes' | 'index'> {
+  /** See Segment. */
+  readonly fullBytes: number;
+}
 
 /** An adopted segment. The index is not kept, and the page table only while it is used. */
 interface Segment extends ReadableSegment {
@@ -57,7 +60,7 @@ interface Segment extends ReadableSegment {
   holdCount: number;
   /** Of what is held. */
   liveBytes: number;
-  /** What liveBytes is measured against: the most that it was, or all data if that is not known. */
+  /** What liveBytes is measured against: what was wanted at first, as far as that is known, or all data. */
   fullBytes: number;
   /** It was so at the last findSparse(). */
   wasSparse: boolean;
@@ -126,15 +129,16 @@ export class SegmentFiles implements SegmentUses {
 
   async #read(id: number): Promise<FoundSegment | Error> {
     try {
-      return this.#note(await readSegmentFile(this.#storage, id));
+      const file = await readSegmentFile(this.#storage, id);
+      return this.#note(file, file.dataBytes);
     } catch (error) {
       return error as Error;
     }
   }
 
-  #note({ id, dataBytes, sizeBytes, index, pageTable }: SegmentFile): FoundSegment {
+  #note({ id, dataBytes, sizeBytes, index, pageTable }: SegmentFile, fullBytes: number): FoundSegment {
     this.#reads.keepPageTable(id, pageTable);
-    return { dataBytes, sizeBytes, index };
+    return { dataBytes, sizeBytes, index, fullBytes };
   }
 
   /** The highest id given or seen. */
@@ -158,8 +162,8 @@ export class SegmentFiles implements SegmentUses {
       storage: this.#storage,
       id,
       entryBytes: this.#reads.readAheadBytes / entriesPerRead,
-      onFinished: (file) => {
-        this.#finished.set(id, this.#note(file));
+      onFinished: (file, wantedBytes) => {
+        this.#finished.set(id, this.#note(file, wantedBytes));
         this.#writers.delete(writer);
       },
       onAbandoned: () => {
@@ -190,7 +194,7 @@ export class SegmentFiles implements SegmentUses {
     const file = this.#finished.get(id) ?? this.#found.get(id);
     if (file === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is missing`);
     if (file instanceof Error) throw file;
-    const { dataBytes, sizeBytes, index } = file;
+    const { dataBytes, sizeBytes, index, fullBytes } = file;
     const slot = this.#takeSlot();
     const basePosition = segmentPositionsFrom + slot * slotBytes;
     const segment: Segment = {
@@ -200,7 +204,7 @@ export class SegmentFiles implements SegmentUses {
       sizeBytes,
       holdCount: 0,
       liveBytes: 0,
-      fullBytes: this.#finished.has(id) ? 0 : dataBytes,
+      fullBytes,
       wasSparse: false,
       releasedAt: endPosition,
       isReclaimed: false,

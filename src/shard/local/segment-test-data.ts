@@ -30,7 +30,7 @@ export const writeSegment = async (files: SegmentFiles, seed: number, lengthByte
   const cuts = [0, Math.floor(lengthBytes / 7), Math.floor(lengthBytes / 2), lengthBytes];
   for (let index = 1; index < cuts.length; index++) await writer.append(data, cuts[index - 1]!, cuts[index]!);
   assert.equal(writer.sizeBytes, lengthBytes);
-  return writer.finish(testIndex(seed));
+  return writer.finish(testIndex(seed), 0);
 };
 
 export const assertChunk = (chunk: Chunk, position: number, expected: Buffer): void => {
