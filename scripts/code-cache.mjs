@@ -16,7 +16,7 @@ const url = pathToFileURL(program).href;
 process.stdout.write = () => {
   // Its ready lines are the first that it prints.
   writeFileSync(`${program}.cache`, script.createCachedData());
-  process.kill(process.pid, 'SIGTERM');
+  process.emit('SIGTERM', 'SIGTERM');
   return true;
 };
 process.argv.splice(1, 2, program, 'serve', '--data', dataDir, '--kafka', '127.0.0.1:0', '--amqp', '127.0.0.1:0');

@@ -1,7 +1,8 @@
 /**
  * Retention of topics: messages that are older than a topic keeps them, or more than it keeps, are given back from its start. It
  * deletes whole entries (a batch, what was published together, or some megabytes of what was folded) and looks at every topic once
- * per interval, and at one whose config was changed at once. Deleting is moving the start of the log, as a commit; the space comes back when nothing else needs it.
+ * per interval, and at one whose config was changed at once. Deleting is moving the start of the log, as a commit; the space comes
+ * back when nothing else needs it.
  *
  * Queues with replay keep what was settled in the same way, and lose only that: what waits or is out stays, however old it is.
  */

@@ -60,7 +60,11 @@ import { Visibility } from './visibility.ts';
  */
 const lostOffsetsPerByte = 2 ** 13;
 
-export type LogStoreLimits = { readonly [Name in 'walEntriesMax' | 'entriesPerTurn']: number };
+/** As in `limits`. */
+export interface LogStoreLimits {
+  readonly walEntriesMax: number;
+  readonly entriesPerTurn: number;
+}
 
 export class LogStore implements StateOwner {
   readonly recordTypes: readonly RecordType[] = [
@@ -98,7 +102,6 @@ export class LogStore implements StateOwner {
   #walEntries = 0;
   #segmentEntries = 0;
   readonly #walEntriesMax: number;
-  /** See limits. */
   readonly entriesPerTurn: number;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
