@@ -60,7 +60,7 @@ export const open = async (
     storage: wrap(new MemoryStorage(disk)),
     durability: 'sync',
     walLimits: foldingLimits,
-    storeLimits: { entriesPerTurn: 1 },
+    storeLimits: { entriesPerTurn: 30 },
     clock,
     forms: [plainForm],
     onLoss,
