@@ -203,6 +203,8 @@ const verifyNothingLeaks = async (stand: Stand): Promise<void> => {
   const ballast = host.queue('ballast') ?? declare(stand.broker, 'ballast');
   host.purgeQueue(ballast);
   await untilDurable(stand);
+  // A fold that is moving entries just now holds its segments until the end.
+  for (let turns = 0; turns < turnsMax && log.liveSegments.length > 0; turns++) await turn();
   assert.deepEqual(log.liveSegments, []);
   let leftOver: string[] = [];
   for (let turns = 0; turns < turnsMax; turns++) {
