@@ -1,5 +1,5 @@
-// What much stored data costs: a queue ten million messages deep, folding and a backup under load, a topic of many gigabytes. RosettaMQ with itself,
-// empty and full. How to run it and what the rows mean: README.md.
+// What much stored data costs: a queue ten million messages deep, folding and a backup under load, a topic of many gigabytes.
+// RosettaMQ with itself, empty and full. How to run it and what the rows mean: README.md.
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
