@@ -71,6 +71,9 @@ export class GroupWriter {
   /** A frame was handed to the file (or waits for the file) and has not been called back. */
   #inFlight: ClosedFrame | undefined;
   #isScheduled = false;
+  /** The file has the frame in flight, and has not called back. */
+  #isWriting = false;
+  #onWriteEnd: () => void = () => {};
   /** Syncs follow one another: a file is not reclaimed under one. */
   #syncing: Promise<void> = Promise.resolve();
   #waiters: DurableWaiter[] = [];
@@ -223,6 +226,7 @@ export class GroupWriter {
 
   /** Seals the frame in flight and hands it to its file. */
   readonly #write = (): void => {
+    if (this.#error !== undefined) return;
     const { chunk, file, start, end } = this.#inFlight!;
     const { epoch, nextSequence, previousCrc } = this.#chain;
     file.chainStart ??= { frameSequence: nextSequence, previousCrc, epoch };
@@ -231,10 +235,13 @@ export class GroupWriter {
     this.#chain.nextSequence = nextSequence + 1;
     const offset = this.#offsetInFile(file, chunk.basePosition + start);
     file.cuts.note(offset, this.#chain.previousCrc, this.#limits.readAheadBytes / cutsPerRead);
+    this.#isWriting = true;
     file.handle!.write(chunk.buffer, start, end - start, offset, this.#onWritten);
   };
 
   readonly #onWritten = (error: Error | null): void => {
+    this.#isWriting = false;
+    this.#onWriteEnd();
     if (error !== null) {
       this.fail(error);
       return;
@@ -276,9 +283,14 @@ export class GroupWriter {
     this.#syncedSequence = Math.max(this.#syncedSequence, writtenSequence);
   }
 
-  /** Resolves when no file is being synced, whatever comes of it. */
-  whenSynced(): Promise<void> {
-    return this.#syncing.catch(() => {});
+  /** Once stopped: resolves when no file is being written or synced any more, whatever comes of it. */
+  async whenIdle(): Promise<void> {
+    if (this.#isWriting) {
+      await new Promise<void>((resolve) => {
+        this.#onWriteEnd = resolve;
+      });
+    }
+    await this.#syncing.catch(() => {});
   }
 
   /** Stops for good: what is not durable now never will be. */

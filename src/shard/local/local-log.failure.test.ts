@@ -182,6 +182,35 @@ test('a failed write is told once, nothing after it is durable, and a reopened l
   }
 });
 
+test('a file is not closed under the write of a frame that is under way when the log fails', async () => {
+  const held: (() => void)[] = [];
+  let isNextHeld = false;
+  const disk = new MemoryDisk(Number.POSITIVE_INFINITY, (end) => {
+    if (isNextHeld) held.push(end);
+    else setImmediate(end);
+    isNextHeld = false;
+  });
+  const storage = new FaultyStorage(new MemoryStorage(disk));
+  const log = new LocalLog({ storage, durability: 'os', clock, limits: contractLimits });
+  await openAndReplay(log);
+  append(log, commitBytes(1, 10_000));
+  await untilDurable(log);
+  await untilQuiet(storage);
+  isNextHeld = true;
+  append(log, commitBytes(2, 1000));
+  await until(() => held.length > 0);
+  storage.inject({ operation: 'sync', nth: 1, name: /^wal-/, effect: 'error' });
+  await assert.rejects(log.writeCheckpoint({ position: log.durablePosition, data: Buffer.alloc(0) }), /injected/);
+  const stepsBefore = storage.trace.length;
+  const closing = log.close();
+  await untilQuiet(storage);
+  const isClosed = (): boolean => storage.trace.slice(stepsBefore).some((step) => step.startsWith('close wal-'));
+  assert.equal(isClosed(), false, 'the file waits for the write');
+  for (const end of held) end();
+  await closing;
+  assert.equal(isClosed(), true, 'and is closed then');
+});
+
 const damage = async (storage: Storage, name: string, offset: number): Promise<void> => {
   const file = await storage.open(name, { create: false, durable: true });
   const byte = Buffer.alloc(1);

@@ -198,6 +198,8 @@ export class LocalLog implements ShardLog {
       return { epoch, checkpoint: found.checkpoint, loss };
     } catch (error) {
       this.#state = 'failed';
+      this.#writer.stop(new BrokerError('closing', 'the log could not be opened'));
+      await this.#writer.whenIdle();
       await this.#files.stop();
       await this.segments.close();
       throw operatingError(error);
@@ -458,7 +460,7 @@ export class LocalLog implements ShardLog {
     await this.#checkpointing?.catch(() => {});
     this.#state = 'closed';
     this.#writer.stop(new BrokerError('closing', 'the log is closed'));
-    await this.#writer.whenSynced();
+    await this.#writer.whenIdle();
     await this.#reads.whenIdle();
     await this.#files.stop();
     await this.segments.close();
