@@ -7,6 +7,7 @@
  * Each entry holds its place in the shard's log until all its messages are settled; it is removed from the array some time later.
  */
 import type { Position } from '../core/ids.ts';
+import type { LogStretch } from '../shard/shard-log.ts';
 import type { LogStore } from './log-store.ts';
 
 /** Fields of an index entry. */
@@ -55,6 +56,9 @@ export class LogEntry {
 
 type Entries = number[] | Float64Array;
 
+/** Of counts. The remainder of numbers above 2^31 is a call of the C library, several times as dear as the division. */
+const liveOf = (counts: number): number => counts - Math.floor(counts / countUnit) * countUnit;
+
 const newEntries = (count: number): Entries =>
   // Not zeros: they would make an array of small integers, to be converted when it gets its first entry.
   count < typedFromEntries ? new Array<number>(count * entryFields).fill(0.5) : new Float64Array(count * entryFields);
@@ -72,6 +76,11 @@ export class LogIndex {
   #emptied = 0;
   /** Where the last lookup ended, relative to #head. */
   #hint = 0;
+  /** Released one after the other and not given back yet: so many entries in the stretch of this position. */
+  #releasedCount = 0;
+  #releasedPosition = 0 as Position;
+  /** That stretch; not looked up for a single entry. */
+  #releasedStretch: LogStretch | undefined;
 
   constructor(store: LogStore) {
     this.#store = store;
@@ -115,7 +124,7 @@ export class LogIndex {
   }
 
   liveCount(index: number): number {
-    return this.#entries![(this.#head + index) * entryFields + countsField]! % countUnit;
+    return liveOf(this.#entries![(this.#head + index) * entryFields + countsField]!);
   }
 
   sizeBytes(index: number): number {
@@ -138,7 +147,7 @@ export class LogIndex {
   /** Of its bytes, those of messages that are not settled, if all are of one size. */
   liveBytes(index: number): number {
     const counts = this.#entries![(this.#head + index) * entryFields + countsField]!;
-    const live = counts % countUnit;
+    const live = liveOf(counts);
     return live === 0 ? 0 : Math.ceil((this.sizeBytes(index) * live) / Math.floor(counts / countUnit));
   }
 
@@ -214,20 +223,17 @@ export class LogIndex {
   }
 
   /**
-   * Puts entries that lie in segments in place of [from, to), of which those in the shard's log are in one stretch of it; what is
-   * before them and in no segment was left behind.
+   * Puts entries that lie in segments in place of [from, to); what is before them and in no segment was left behind.
    */
   replace(from: number, to: number, entries: readonly LogEntry[]): void {
     this.#segmentCount = Math.max(this.#segmentCount, from);
     const segmentsEnd = Math.max(from, Math.min(to, this.#segmentCount));
-    let heldCount = 0;
     for (let i = from; i < to; i++) {
       this.#sizeBytes -= this.sizeBytes(i);
       if (this.liveCount(i) === 0) this.#emptied--;
-      else if (i < segmentsEnd) this.#release(i);
-      else heldCount++;
+      else this.#release(i);
     }
-    if (heldCount > 0) this.#store.releaseEntries(this.position(segmentsEnd), heldCount);
+    this.#giveBack();
     this.#splice(from, to, entries.length);
     this.#segmentCount += entries.length - (segmentsEnd - from);
     entries.forEach((entry, i) => {
@@ -241,7 +247,7 @@ export class LogIndex {
   setLiveCount(index: number, liveCount: number): void {
     const at = (this.#head + index) * entryFields + countsField;
     const counts = this.#entries![at]!;
-    const before = counts % countUnit;
+    const before = liveOf(counts);
     if (liveCount === before) return;
     if (liveCount === 0) {
       this.#release(index);
@@ -256,15 +262,21 @@ export class LogIndex {
   /** Removes emptied entries from the head, and those in the middle once they are the larger part of the index. */
   dropEmptied(): void {
     if (this.#emptied === 0) return;
+    this.#giveBack();
     const entries = this.#entries!;
-    while (this.#count > 0 && entries[this.#head * entryFields + countsField]! % countUnit === 0) {
-      this.#sizeBytes -= this.sizeBytes(0);
-      this.#head++;
-      this.#count--;
-      this.#emptied--;
-      if (this.#segmentCount > 0) this.#segmentCount--;
-      if (this.#hint > 0) this.#hint--;
+    let first = this.#head;
+    const end = first + this.#count;
+    while (first < end && liveOf(entries[first * entryFields + countsField]!) === 0) {
+      const size = entries[first * entryFields + sizeField]!;
+      this.#sizeBytes -= size < pageUnit ? size : size % pageUnit;
+      first++;
     }
+    const dropped = first - this.#head;
+    this.#head = first;
+    this.#count -= dropped;
+    this.#emptied -= dropped;
+    this.#segmentCount = Math.max(0, this.#segmentCount - dropped);
+    this.#hint = Math.max(0, this.#hint - dropped);
     if (this.#emptied > compactFrom && this.#emptied * 2 > this.#count) this.#compact();
     if (this.#count === 0) this.#head = 0;
   }
@@ -272,6 +284,7 @@ export class LogIndex {
   /** Forgets everything; the space is given back. */
   clear(): void {
     for (let i = 0; i < this.#count; i++) if (this.liveCount(i) > 0) this.#release(i);
+    this.#giveBack();
     this.#entries = undefined;
     this.#emptied = 0;
     this.#head = 0;
@@ -293,10 +306,28 @@ export class LogIndex {
     this.#store.holdEntry(entry.position);
   }
 
+  /** giveBack() is to follow. Millions may go at once, most of them beside one another: each alone would cost several times as much. */
   #release(index: number): void {
     const position = this.position(index);
     if (index < this.#segmentCount) this.#store.shard.log.segments.addLiveBytes(position, -this.liveBytes(index));
-    this.#store.releaseEntries(position, 1);
+    if (this.#releasedCount > 0) {
+      this.#releasedStretch ??= this.#store.shard.log.stretchOf(this.#releasedPosition);
+      const { start, end } = this.#releasedStretch;
+      if (position >= start && position < end) {
+        this.#releasedCount++;
+        return;
+      }
+      this.#giveBack();
+    }
+    this.#releasedPosition = position;
+    this.#releasedCount = 1;
+  }
+
+  #giveBack(): void {
+    if (this.#releasedCount === 0) return;
+    this.#store.releaseEntries(this.#releasedPosition, this.#releasedCount);
+    this.#releasedCount = 0;
+    this.#releasedStretch = undefined;
   }
 
   /** Makes room for `count` entries in place of [from, to); they are to be set. What is less moves: that before or that behind. */
@@ -321,7 +352,7 @@ export class LogIndex {
     let keptInSegments = 0;
     for (let i = this.#head; i < this.#head + this.#count; i++) {
       const at = i * entryFields;
-      if (entries[at + countsField]! % countUnit === 0) {
+      if (liveOf(entries[at + countsField]!) === 0) {
         this.#sizeBytes -= entries[at + sizeField]! % pageUnit;
         continue;
       }

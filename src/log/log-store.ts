@@ -222,7 +222,7 @@ export class LogStore implements StateOwner {
     this.shard.log.hold(position);
   }
 
-  /** So many in one stretch of the log, or one in a segment. */
+  /** So many in one stretch: see ShardLog.release(). */
   releaseEntries(position: Position, count: number): void {
     this.#count(position, -count);
     this.shard.log.release(position, count);

@@ -378,6 +378,10 @@ export class Log {
     for (; index < this.entryCount && this.entryFirstOffset(index) < to; index++) {
       const low = Math.max(this.entryFirstOffset(index), from);
       const high = Math.min(this.entryEndOffset(index), to);
+      if (!areSettled && low === this.entryFirstOffset(index) && high === this.entryEndOffset(index)) {
+        this.#index.setLiveCount(index, 0);
+        continue;
+      }
       const settled = low < high ? acks.countWithin(low, high) : 0;
       const dropped = areSettled ? settled : Math.max(0, high - low) - settled;
       this.#index.setLiveCount(index, this.#index.liveCount(index) - dropped);

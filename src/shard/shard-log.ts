@@ -211,11 +211,13 @@ export interface ShardLog {
 
   /**
    * Data at this position is wanted after a checkpoint has passed it (counted). The last release of a stretch frees it at
-   * the next checkpoint beyond the commit that caused the release, so no checkpoint refers to what is gone. Several holds in the
-   * stretch that is being folded may be released at once.
+   * the next checkpoint beyond the commit that caused the release, so no checkpoint refers to what is gone. Several holds may be
+   * released at once if stretchOf() is the same for all.
    */
   hold(position: Position): void;
   release(position: Position, count?: number): void;
+  /** The file of the log, or the segment, that the position lies in. */
+  stretchOf(position: Position): LogStretch;
 
   /** What commits name may be lost: whoever opened the log has accepted that. */
   readonly acceptsDamage: boolean;

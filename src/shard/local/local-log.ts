@@ -265,8 +265,12 @@ export class LocalLog implements ShardLog {
   }
 
   release(position: Position, count = 1): void {
-    if (isSegmentPosition(position)) this.segments.release(position, this.#appliedPosition);
+    if (isSegmentPosition(position)) this.segments.release(position, count, this.#appliedPosition);
     else this.#files.release(position, count, this.#appliedPosition);
+  }
+
+  stretchOf(position: Position): LogStretch {
+    return isSegmentPosition(position) ? this.segments.stretchOf(position) : this.#files.stretchOf(position);
   }
 
   /** End of the commit that is being applied. */

@@ -269,11 +269,11 @@ export class SegmentFiles implements SegmentUses {
     segment.holdCount++;
   }
 
-  /** Takes a hold back. endPosition is the end of the log; the last release makes the segment reclaimable beyond it. */
-  release(position: number, endPosition: number): void {
+  /** Takes holds back. endPosition is the end of the log; the last release makes the segment reclaimable beyond it. */
+  release(position: number, count: number, endPosition: number): void {
     const segment = this.#heldSegment(position);
-    if (segment.holdCount === 0) throw new Error(`position ${position} released more often than held`);
-    segment.holdCount--;
+    if (segment.holdCount < count) throw new Error(`position ${position} released more often than held`);
+    segment.holdCount -= count;
     if (segment.holdCount > 0) return;
     segment.releasedAt = endPosition;
     this.#unheld.add(segment);
@@ -305,9 +305,11 @@ export class SegmentFiles implements SegmentUses {
 
   rangeOf(id: number): LogStretch | undefined {
     const segment = this.#adopted.get(id);
-    if (segment === undefined) return undefined;
-    const { basePosition, dataBytes } = segment;
-    return { start: basePosition as Position, end: (basePosition + dataBytes) as Position };
+    return segment && stretchOf(segment);
+  }
+
+  stretchOf(position: number): LogStretch {
+    return stretchOf(this.#heldSegment(position));
   }
 
   async readIndex(id: number): Promise<Buffer> {
@@ -410,3 +412,8 @@ export class SegmentFiles implements SegmentUses {
     await this.#reads.close();
   }
 }
+
+const stretchOf = ({ basePosition, dataBytes }: Segment): LogStretch => ({
+  start: basePosition as Position,
+  end: (basePosition + dataBytes) as Position,
+});

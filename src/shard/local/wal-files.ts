@@ -10,8 +10,10 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import { BrokerError } from '../../core/errors.ts';
+import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { PieceReader, PieceWriter } from '../piece.ts';
+import type { LogStretch } from '../shard-log.ts';
 import { FrameCuts } from './frame-cuts.ts';
 import { closeZeroHandle, type PrepareContext, prepareHeader, removeIfThere, zeroStep } from './prepare-file.ts';
 import { WalFile } from './wal-file.ts';
@@ -209,6 +211,11 @@ export class WalFiles {
     if (file.holdCount > 0) return;
     file.releasedAt = endPosition;
     if (file !== this.#active) this.#unheld.push(file);
+  }
+
+  stretchOf(position: number): LogStretch {
+    const start = this.#heldFile(position).sequence * this.#walFileBytes;
+    return { start: start as Position, end: (start + this.#walFileBytes) as Position };
   }
 
   #heldFile(position: number): WalFile {
