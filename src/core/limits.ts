@@ -17,6 +17,11 @@ export const limits = {
   segmentCheckMs: 10_000,
   /** Index entries, or logs without any, that a fold or rewrite looks at or moves in one turn: some milliseconds. */
   entriesPerTurn: 2_500,
+  /**
+   * Of a log file that is folded, so much is gathered in memory at a time for logs that have less than that in it: the file is read
+   * again for the next ones. What a log has more is copied as it lies.
+   */
+  foldGatherBytes: 12 * 1024 * 1024,
   /** Copied by one rewrite of segments. */
   rewriteBytesMax: 64 * 1024 * 1024,
   /** One frame of the write-ahead log closes at this size, unless one commit alone is larger. */

@@ -80,3 +80,36 @@ export const blockBytes = (buffer: Buffer, block: number): number =>
   blockRunCount(buffer, block) * runBytes +
   blockMessageCount(buffer, block) * tableBytes(buffer, block) +
   blockPayloadBytes(buffer, block);
+
+/** Most bytes that cutRun() writes for a run of so many messages that have so many bytes. */
+export const cutRunBytes = (messageCount: number, payloadBytes: number): number =>
+  blockHeaderBytes + runBytes + 8 * messageCount + payloadBytes;
+
+/** Writes a block with this run alone at target[at…] and returns where it ends; the run lies behind the header. */
+export const cutRun = (buffer: Buffer, run: number, target: Buffer, at: number): number => {
+  const block = run - runDistance(runIndex(buffer, run));
+  const count = runCount(buffer, run);
+  if (blockRunCount(buffer, block) === 1 && blockMessageCount(buffer, block) === count) {
+    return at + buffer.copy(target, at, block, block + blockBytes(buffer, block));
+  }
+  const first = runFirstMessage(buffer, run);
+  const start = messageStart(buffer, block, first);
+  const end = messageEnd(buffer, block, first + count - 1);
+  buffer.copy(target, at, block, block + blockHeaderBytes);
+  target.writeUInt32LE(count, at + 12);
+  target.writeUInt32LE(1, at + 16);
+  target.writeUInt32LE(end - start, at + 20);
+  const cut = at + blockHeaderBytes;
+  buffer.copy(target, cut, run, run + runBytes);
+  target.writeUInt32LE(0, cut + 4);
+  target.writeUInt32LE(0, cut + 16);
+  let table = cut + runBytes;
+  for (let i = first; i < first + count; i++, table += 4) {
+    target.writeUInt32LE(messageEnd(buffer, block, i) - start, table);
+  }
+  if (isTimed(buffer, block)) {
+    const times = endsStart(buffer, block) + 4 * blockMessageCount(buffer, block);
+    table += buffer.copy(target, table, times + 4 * first, times + 4 * (first + count));
+  }
+  return table + buffer.copy(target, table, start, end);
+};

@@ -4,15 +4,23 @@
  *
  *   stretch of the log -> per log, in order of offset: what is live -> segments, synced -> commit -> the entries move
  *
+ * The stretch is much larger than what of it is in memory at a time. A log that has more in it than `foldGatherBytes` is copied
+ * piece by piece, as its entries lie there in order. Of logs with less, as many as fit are gathered in one pass over the stretch
+ * (gathered-entries.ts), then the next ones in another.
+ *
  * It runs between other turns of the event loop in small slices. Whatever happens to the logs meanwhile (acks, deletions) is
  * taken into account when the commit is applied.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BrokerError, isDamage } from '../core/errors.ts';
+import type { Position } from '../core/ids.ts';
+import type { ReusedMemory } from '../core/reused-memory.ts';
 import { recordType } from '../shard/shard.ts';
-import type { LogStretch } from '../shard/shard-log.ts';
+import type { LogStretch, StretchPiece, StretchReader } from '../shard/shard-log.ts';
 import { batchBytes } from './batch-header.ts';
+import { type EntrySource, StretchPieces } from './entry-source.ts';
+import { type FoldShare, findShares } from './fold-shares.ts';
 import { foldRecordBytes, writeFoldRecord } from './folded-segments.ts';
+import { GatheredEntries } from './gathered-entries.ts';
 import type { Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
 import { moveEntries } from './move-entries.ts';
@@ -29,122 +37,127 @@ export class UnreadableStretch extends Error {
   }
 }
 
-/** A log and what it has in the stretch. */
-interface Share {
-  readonly log: Log;
-  readonly liveBytes: number;
+export interface FoldOptions {
+  readonly store: LogStore;
+  readonly stretch: LogStretch;
+  /** Something before the stretch was left behind. */
+  readonly leaves: boolean;
+  readonly isCancelled: () => boolean;
+  /** For what is gathered. */
+  readonly memory: ReusedMemory;
 }
 
 export class Fold {
-  readonly #store: LogStore;
-  readonly #stretch: LogStretch;
-  /** Something before the stretch was left behind. */
-  readonly #leaves: boolean;
-  readonly #isCancelled: () => boolean;
+  readonly #options: FoldOptions;
+  readonly #reader: StretchReader;
   readonly #copy: SegmentCopy;
-  #bytes: Buffer = Buffer.alloc(0);
+  readonly #gathered: GatheredEntries;
+  readonly #pieces = new StretchPieces();
 
-  constructor(store: LogStore, stretch: LogStretch, leaves: boolean, isCancelled: () => boolean) {
-    this.#store = store;
-    this.#stretch = stretch;
-    this.#leaves = leaves;
-    this.#isCancelled = isCancelled;
+  /** The stretch is one that is to be folded in this turn. */
+  constructor(options: FoldOptions) {
+    const { store, stretch, memory, isCancelled } = options;
+    this.#options = options;
+    this.#reader = store.shard.log.openStretch(stretch);
     this.#copy = new SegmentCopy(store);
+    this.#gathered = new GatheredEntries({
+      stretch,
+      read: (position) => this.#read(position),
+      memory,
+      bytesMax: store.foldGatherBytes,
+      entriesPerTurn: store.entriesPerTurn,
+      isCancelled,
+    });
   }
 
   async run(): Promise<void> {
-    const { shard } = this.#store;
-    const shares = await this.#shares();
-    const neededBytes = shares.reduce((bytes, { liveBytes }) => bytes + liveBytes, 0);
-    if ((await shard.log.freeBytes()) < neededBytes) {
-      throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
-    }
-    this.#bytes = await shard.log.readStretch(this.#stretch).catch((error: Error) => {
-      throw new UnreadableStretch(error);
-    });
-    const ids = await this.#writeSegments(shares).catch(async (error: unknown) => {
-      await this.#copy.abandon();
-      throw error;
-    });
-    if (this.#isCancelled()) {
+    const { store, isCancelled } = this.#options;
+    const ids = await this.#writeSegments()
+      .catch(async (error: unknown) => {
+        await this.#copy.abandon();
+        throw error;
+      })
+      .finally(() => this.#reader.close());
+    if (isCancelled()) {
       await this.#copy.abandon();
       return;
     }
     this.#commit(ids);
-    await moveEntries(this.#store, this.#isCancelled);
-  }
-
-  /** The logs that have something in the stretch, in order, and about how much: what is settled later is left out. */
-  async #shares(): Promise<Share[]> {
-    const shares: Share[] = [];
-    let costLeft = this.#store.entriesPerTurn;
-    for (const log of [...this.#store.logs]) {
-      const entryCount = log.deleted ? 0 : this.#entryCount(log);
-      if (entryCount > 0) shares.push({ log, liveBytes: this.#liveBytes(log) });
-      costLeft -= 1 + entryCount;
-      if (costLeft > 0) continue;
-      await nextTurn();
-      costLeft = this.#store.entriesPerTurn;
-    }
-    return shares.sort((left, right) => left.log.id - right.log.id);
-  }
-
-  /** Index of the log's first entry in the stretch, -1 if it has none there. */
-  #firstEntry(log: Log): number {
-    const entry = log.firstEntryFrom(this.#stretch.start);
-    return entry < log.entryCount && log.entryPosition(entry) < this.#stretch.end ? entry : -1;
-  }
-
-  #entryCount(log: Log): number {
-    const first = this.#firstEntry(log);
-    return first < 0 ? 0 : log.firstEntryFrom(this.#stretch.end) - first;
-  }
-
-  #liveBytes(log: Log): number {
-    let bytes = 0;
-    for (let entry = this.#firstEntry(log); entry < log.entryCount; entry++) {
-      if (log.entryPosition(entry) >= this.#stretch.end) break;
-      if (log.entryIsLive(entry)) bytes += log.entrySizeBytes(entry);
-    }
-    return bytes;
+    await moveEntries(store, isCancelled);
   }
 
   /** Ids of the segments, all durable. */
-  async #writeSegments(shares: readonly Share[]): Promise<number[]> {
-    for (const share of shares) {
-      await this.#foldLog(share);
-      if (this.#isCancelled()) return [];
+  async #writeSegments(): Promise<readonly number[]> {
+    const { store, stretch, isCancelled } = this.#options;
+    const shares = await findShares(store, stretch);
+    const neededBytes = shares.reduce((bytes, { liveBytes }) => bytes + liveBytes, 0);
+    if ((await store.shard.log.freeBytes()) < neededBytes) {
+      throw new BrokerError('storage-full', 'the disk is too full to move messages out of the write-ahead log');
+    }
+    for (const index of shares.keys()) {
+      await this.#foldLog(shares, index);
+      if (isCancelled()) return [];
     }
     return await this.#copy.finish();
   }
 
+  async #read(position: Position): Promise<StretchPiece> {
+    try {
+      const piece = await this.#reader.read(position);
+      this.#pieces.piece = piece;
+      return piece;
+    } catch (error) {
+      throw new UnreadableStretch(error as Error);
+    }
+  }
+
   #commit(ids: readonly number[]): void {
-    const { shard } = this.#store;
+    const { store, stretch, leaves } = this.#options;
+    const { shard } = store;
     const at = shard.beginCommit(recordType.fold, 1, foldRecordBytes(ids.length));
-    writeFoldRecord(shard.log.reservedBuffer, at, { stretch: this.#stretch, leaves: this.#leaves, ids });
+    writeFoldRecord(shard.log.reservedBuffer, at, { stretch, leaves, ids });
     shard.endCommit();
   }
 
-  async #foldLog({ log, liveBytes }: Share): Promise<void> {
-    const isLeft = (): boolean => !log.deleted && this.#firstEntry(log) >= 0;
-    if (!isLeft()) return;
+  /** Copies one share; the others come later. */
+  async #foldLog(shares: readonly FoldShare[], index: number): Promise<void> {
+    const { log, firstOffset, liveBytes, gatherBytes } = shares[index]!;
+    const isGathered = gatherBytes <= this.#options.store.foldGatherBytes;
+    const source: EntrySource = isGathered ? this.#gathered : this.#pieces;
+    if (this.#nextEntry(log, firstOffset) < 0) return;
     await this.#copy.begin(liveBytes);
-    // Others have had their turn meanwhile.
-    if (!isLeft()) return;
-    let offset = log.entryFirstOffset(this.#firstEntry(log));
-    while (!log.deleted && !this.#isCancelled()) {
-      const entry = log.findEntry(offset);
-      if (entry < 0 || log.entryPosition(entry) >= this.#stretch.end) return;
+    let offset = firstOffset;
+    while (!this.#options.isCancelled()) {
+      // Others have had their turn meanwhile.
+      const entry = this.#nextEntry(log, offset);
+      if (entry < 0) return;
+      const position = log.entryPosition(entry);
+      const at = source.placeOf(position);
+      if (at < 0) {
+        await this.#copy.flush();
+        if (isGathered) await this.#gathered.gather(shares.slice(index), offset);
+        else await this.#read(position);
+        continue;
+      }
       offset = log.entryEndOffset(entry);
-      if (log.entryIsLive(entry)) this.#copyEntry(log, entry);
+      this.#copyEntry(log, entry, source.buffer, at);
       if (this.#copy.isSliceOver) await this.#copy.endSlice();
     }
   }
 
-  #copyEntry(log: Log, entry: number): void {
-    const at = log.entryPosition(entry) - this.#stretch.start;
+  /** The first entry at or behind `offset` that is live and lies in the stretch; -1 if there is none. */
+  #nextEntry(log: Log, offset: number): number {
+    const { stretch } = this.#options;
+    const first = log.deleted ? -1 : log.findEntry(offset);
+    if (first < 0) return -1;
+    for (let entry = first; entry < log.entryCount && log.entryPosition(entry) < stretch.end; entry++) {
+      if (log.entryIsLive(entry)) return entry;
+    }
+    return -1;
+  }
+
+  #copyEntry(log: Log, entry: number, buffer: Buffer, at: number): void {
     const isBatch = log.entryIsBatch(entry);
-    const buffer = this.#bytes;
     const [from, to] = [log.entryFirstOffset(entry), log.entryEndOffset(entry)];
     this.#copy.copy({ log, buffer, at, end: isBatch ? at + batchBytes(buffer, at) : at, isBatch, from, to });
   }

@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { isDamage } from '../core/errors.ts';
 import type { Position } from '../core/ids.ts';
 import { limits } from '../core/limits.ts';
+import { ReusedMemory } from '../core/reused-memory.ts';
 import type { SegmentUse } from '../shard/shard-log.ts';
 import { Fold, UnreadableStretch } from './fold.ts';
 import type { LogStore } from './log-store.ts';
@@ -42,6 +43,8 @@ export class Folder {
   readonly #unreadable = new Set<number>();
   /** How often segments could not be read. */
   readonly #failedSegmentReads = new Map<number, number>();
+  /** Of folds. */
+  readonly #memory = new ReusedMemory();
   #timer: { cancel(): void } | undefined;
   /** Of the failed fold. */
   #retryTimer: { cancel(): void } | undefined;
@@ -64,7 +67,8 @@ export class Folder {
     const leaves = this.#leftUpTo > store.foldEnd;
     const stretch = store.shard.log.foldable(leaves ? this.#leftUpTo : store.foldEnd, store.wantsFold);
     if (stretch === undefined) return;
-    this.#running = new Fold(store, stretch, leaves, () => this.#isClosed).run().then(
+    const fold = new Fold({ store, stretch, leaves, isCancelled: () => this.#isClosed, memory: this.#memory });
+    this.#running = fold.run().then(
       () => {
         this.#running = undefined;
         this.#foldFailure = '';

@@ -64,6 +64,7 @@ const lostOffsetsPerByte = 2 ** 13;
 export interface LogStoreLimits {
   readonly walEntriesMax: number;
   readonly entriesPerTurn: number;
+  readonly foldGatherBytes: number;
 }
 
 export class LogStore implements StateOwner {
@@ -103,6 +104,7 @@ export class LogStore implements StateOwner {
   #segmentEntries = 0;
   readonly #walEntriesMax: number;
   readonly entriesPerTurn: number;
+  readonly foldGatherBytes: number;
   /** The highest id of a log that is not in the catalog: it must not be given to another log. */
   highestUnknownLogId = 0;
   /**
@@ -115,10 +117,11 @@ export class LogStore implements StateOwner {
   /** hasRoom may have changed. */
   onRoomChanged: () => void = () => {};
 
-  constructor(shard: Shard, { walEntriesMax, entriesPerTurn }: LogStoreLimits = limits) {
+  constructor(shard: Shard, { walEntriesMax, entriesPerTurn, foldGatherBytes }: LogStoreLimits = limits) {
     this.shard = shard;
     this.#walEntriesMax = walEntriesMax;
     this.entriesPerTurn = entriesPerTurn;
+    this.foldGatherBytes = foldGatherBytes;
     this.#folded = new FoldedSegments(shard.log);
     shard.register(this);
     shard.addRider(this.marks);

@@ -41,6 +41,9 @@ export class SegmentCopy {
   /** Of the log that is being copied. */
   #output: SegmentOutput | undefined;
   readonly #outputs: SegmentOutput[] = [];
+  /** Of these, those to which more may come. */
+  readonly #unfinished = new Set<SegmentOutput>();
+  readonly #finishedIds: number[] = [];
   #sliceBytesLeft = sliceBytes;
   #heldBytes = 0;
   /** What outputs have yet to copy from, pinned. */
@@ -52,6 +55,7 @@ export class SegmentCopy {
 
   /** What is copied next is of this log and has about `liveBytes`. Logs come in order of their ids. */
   async begin(liveBytes: number): Promise<void> {
+    if (this.#output !== undefined && this.#output !== this.#shared) await this.#finish(this.#output);
     if (liveBytes > ownSegmentBytes) this.#output = await this.#newOutput();
     else this.#output = this.#shared ??= await this.#newOutput();
   }
@@ -59,6 +63,7 @@ export class SegmentCopy {
   async #newOutput(): Promise<SegmentOutput> {
     const output = new SegmentOutput(await this.#store.shard.log.createSegment());
     this.#outputs.push(output);
+    this.#unfinished.add(output);
     return output;
   }
 
@@ -91,8 +96,13 @@ export class SegmentCopy {
     const output = this.#output;
     const mustFlush = this.#heldBytes >= heldBytesMax || (output !== undefined && output.pendingBytes >= writeBytes);
     this.#sliceBytesLeft = sliceBytes;
-    if (!mustFlush || output === undefined) return await nextTurn();
-    for (const each of this.#outputs) await each.flush();
+    if (mustFlush) await this.flush();
+    else await nextTurn();
+  }
+
+  /** Writes what was copied: the memory that it was copied from may be used again. */
+  async flush(): Promise<void> {
+    for (const output of this.#unfinished) await output.flush();
     this.#letGo();
   }
 
@@ -104,13 +114,15 @@ export class SegmentCopy {
 
   /** Makes the segments durable. Resolves with their ids; one with nothing in it is not kept. */
   async finish(): Promise<number[]> {
-    const ids: number[] = [];
-    for (const output of this.#outputs) {
-      if (output.isEmpty) await output.abandon();
-      else ids.push(await output.finish());
-    }
+    for (const output of this.#unfinished) await this.#finish(output);
     this.#letGo();
-    return ids;
+    return this.#finishedIds;
+  }
+
+  async #finish(output: SegmentOutput): Promise<void> {
+    this.#unfinished.delete(output);
+    if (output.isEmpty) await output.abandon();
+    else this.#finishedIds.push(await output.finish());
   }
 
   /** Gives up all that was written, also after an error and what is finished. */

@@ -180,6 +180,7 @@ export class SegmentOutput {
   /** Makes the segment durable; resolves with its id. */
   async finish(): Promise<number> {
     await this.flush();
+    this.#buffer = Buffer.alloc(0);
     const { index, pages } = await pagedIndex(this.#rows.bytes(), this.#writer.sizeBytes);
     if (pages.length > 0) await this.#writer.append(pages, 0, pages.length);
     return await this.#writer.finish(index, this.#wantedBytes);

@@ -107,6 +107,23 @@ export interface LogStretch {
   readonly end: Position;
 }
 
+/** Whole commits of a stretch, in memory: byte p of the log is `buffer[p - start]`. */
+export interface StretchPiece {
+  readonly buffer: Buffer;
+  readonly start: Position;
+  readonly end: Position;
+}
+
+/** Reads a stretch that is being folded, anywhere and as often as it takes; it is not given back meanwhile. */
+export interface StretchReader {
+  /**
+   * The commit at this position and some of what lies around it, checked against its checksums. In memory that the next call
+   * uses again. Rejects as load() does.
+   */
+  read(position: Position): Promise<StretchPiece>;
+  close(): Promise<void>;
+}
+
 /** Writes one segment: immutable bytes beside the log, into which a fold moves what is wanted for longer. */
 export interface SegmentWriter {
   /** Bytes appended so far. */
@@ -227,8 +244,8 @@ export interface ShardLog {
    * while there is none, or while the log is not full enough to need it and it is not `wanted`. Nothing is held between `from` and it.
    */
   foldable(from: Position, wanted?: boolean): LogStretch | undefined;
-  /** All of such a stretch, checked against its checksums: byte `position - start` of the buffer is that position. Good until the next call. */
-  readStretch(stretch: LogStretch): Promise<Buffer>;
+  /** Of such a stretch; one reader at a time. */
+  openStretch(stretch: LogStretch): StretchReader;
   createSegment(): Promise<SegmentWriter>;
   /** What segments may still take of the disk, in bytes; Infinity if unknown. */
   freeBytes(): Promise<number>;

@@ -95,7 +95,7 @@ export class Stand {
       shardCount: this.shardCount,
       walLimits: smallLimits(this.#walFileBytes),
       sliceEntities: 1,
-      storeLimits: { entriesPerTurn: 1 },
+      storeLimits: { entriesPerTurn: 1, foldGatherBytes: 4 * kib },
       forms: [plainForm],
       onFailed: (error) => {
         throw error;

@@ -96,7 +96,7 @@ export class World {
         arenaBytes: walFileBytes,
         readAheadBytes: walFileBytes / 8,
       },
-      storeLimits: { entriesPerTurn: 1 },
+      storeLimits: { entriesPerTurn: 1, foldGatherBytes: walFileBytes / 8 },
       clock: this.clock.startProcess(),
       random: { hex: (count) => Array.from({ length: count * 2 }, () => dice.below(16).toString(16)).join('') },
       forms: [plainForm],

@@ -20,10 +20,6 @@ test('a piece goes from cut to cut, or has all that begins in a cell', () => {
     assert.equal(firstCrc, start);
     return [start, end];
   };
-  assert.deepEqual(
-    [...cuts.pieces(limit)].map(({ start }) => start),
-    [0, 110, 250, 390, 730, 810, 1500],
-  );
   assert.deepEqual(around(0, 0), [0, 110]);
   assert.deepEqual(around(109, 0), [0, 110]);
   assert.deepEqual(around(110, 0), [110, 250]);

@@ -63,11 +63,6 @@ export class FrameCuts {
     return cuts;
   }
 
-  /** All pieces, in order, each from one cut to the next. */
-  *pieces(limitOffset: number): Generator<FramePiece> {
-    for (const index of this.#offsets.keys()) yield this.#piece(index, index, limitOffset);
-  }
-
   /**
    * The piece that holds this offset: from one cut to the next if `cellBytes` is 0, else all that begins in the same cell of a grid
    * of such cells, which is the same piece for all readers in it. The frames of the file that may be read end at `limitOffset`.

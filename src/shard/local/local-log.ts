@@ -29,6 +29,7 @@ import {
   type SegmentWriter,
   type ShardLog,
   type ShardLogOpened,
+  type StretchReader,
 } from '../shard-log.ts';
 import { checkpointFiles, fileTable, knowsPlaces } from './checkpoint-file.ts';
 import { CheckpointStore } from './checkpoint-store.ts';
@@ -291,8 +292,8 @@ export class LocalLog implements ShardLog {
     return { start: start as Position, end: (start + file.endOffset) as Position };
   }
 
-  readStretch({ start }: LogStretch): Promise<Buffer> {
-    return this.#reads.readFileAt(start);
+  openStretch({ start }: LogStretch): StretchReader {
+    return this.#reads.openFileAt(start);
   }
 
   createSegment(): Promise<SegmentWriter> {

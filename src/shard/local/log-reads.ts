@@ -1,12 +1,13 @@
 /** Reads the files of the log back, whole frames at a time, which are checked. Owns what of them is in memory for that. */
 import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
-import type { Chunk } from '../shard-log.ts';
+import { ReusedMemory } from '../../core/reused-memory.ts';
+import type { Chunk, StretchReader } from '../shard-log.ts';
 import { assertFrames } from './frame-cuts.ts';
 import type { GroupWriter } from './group-writer.ts';
 import { LoadedWindows } from './loaded-windows.ts';
 import { readError } from './operating-error.ts';
-import { readSealedFile } from './read-stretch.ts';
+import { SealedFileReader } from './sealed-file-reader.ts';
 import type { WalFile } from './wal-file.ts';
 import type { WalFiles } from './wal-files.ts';
 
@@ -22,8 +23,7 @@ export class LogReads {
   salt = 0;
   readonly #options: LogReadsOptions;
   readonly #windows = new LoadedWindows();
-  /** Used again for the next file, if the collector has not taken it: so that there is one and not several to be collected. */
-  #fileMemory: WeakRef<ArrayBuffer> | undefined;
+  readonly #pieceMemory = new ReusedMemory();
 
   constructor(options: LogReadsOptions) {
     this.#options = options;
@@ -64,13 +64,11 @@ export class LogReads {
     return await this.#reading(file, () => this.#windows.load(request));
   }
 
-  /** All of the sealed file that begins at this position, checked; good until the next call. */
-  async readFileAt(position: Position): Promise<Buffer> {
-    const { files, walFileBytes } = this.#options;
+  /** The sealed file that begins at this position. One at a time: they share the memory. */
+  openFileAt(position: Position): StretchReader {
+    const { files, readAheadBytes } = this.#options;
     const file = files.fileAt(position)!;
-    const memory = this.#fileMemory?.deref() ?? new ArrayBuffer(walFileBytes);
-    this.#fileMemory = new WeakRef(memory);
-    return await this.#reading(file, () => readSealedFile(file, this.salt, memory));
+    return new SealedFileReader({ files, file, position, salt: this.salt, readAheadBytes, memory: this.#pieceMemory });
   }
 
   async #reading<Result>(file: WalFile, read: () => Promise<Result>): Promise<Result> {
