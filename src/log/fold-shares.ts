@@ -6,7 +6,7 @@ import type { Log } from './log.ts';
 import type { LogStore } from './log-store.ts';
 
 /** What is known of an entry while it is gathered takes so much beside its bytes. */
-const placeBytes = 16;
+const placeBytes = 24;
 /** No entry takes less. */
 export const gatherBytesMin = placeBytes + cutRunBytes(1, 0);
 

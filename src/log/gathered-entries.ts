@@ -13,6 +13,7 @@ import { batchBytes } from './batch-header.ts';
 import { blockHeaderBytes, cutRun } from './block.ts';
 import type { EntrySource } from './entry-source.ts';
 import { entryGatherBytes, type FoldShare, gatherBytesMin } from './fold-shares.ts';
+import { sortInTurns } from './sort-in-turns.ts';
 
 export interface GatheredEntriesOptions {
   readonly stretch: LogStretch;
@@ -87,7 +88,7 @@ export class GatheredEntries implements EntrySource {
         if (entry < 0 || log.entryPosition(entry) >= stretch.end) break;
         if (log.entryIsLive(entry)) {
           bytesLeft -= entryGatherBytes(log, entry);
-          if (bytesLeft < 0) return wanted.subarray(0, this.#count).sort();
+          if (bytesLeft < 0) return await this.#sorted();
           const number = this.#count++;
           const start = log.entryPosition(entry) - stretch.start;
           this.#offsets[number] = start;
@@ -99,7 +100,12 @@ export class GatheredEntries implements EntrySource {
         costLeft = entriesPerTurn;
       }
     }
-    return wanted.subarray(0, this.#count).sort();
+    return await this.#sorted();
+  }
+
+  #sorted(): Promise<Float64Array> {
+    const { start, end } = this.#options.stretch;
+    return sortInTurns(this.#wanted.subarray(0, this.#count), (end - start) * 2 * entriesMax);
   }
 
   #begin(shares: readonly FoldShare[]): void {
