@@ -60,7 +60,7 @@ export const open = async (
     storage: wrap(new MemoryStorage(disk)),
     durability: 'sync',
     walLimits: foldingLimits,
-    storeLimits: { entriesPerTurn: 30, foldGatherBytes: 4 * kib },
+    storeLimits: { entriesPerTurn: 30, foldGatherBytes: 8 * kib },
     clock,
     forms: [plainForm],
     onLoss,

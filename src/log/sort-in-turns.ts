@@ -14,17 +14,17 @@ export const sortInTurns = async (numbers: Float64Array, limit: number): Promise
   const starts = new Uint32Array(cells + 1);
   for (let i = 0; i < numbers.length; i++) {
     starts[cellOf(numbers[i]!) + 1]!++;
-    if (i % numbersPerTurn === 0) await nextTurn();
+    if (i % numbersPerTurn === numbersPerTurn - 1) await nextTurn();
   }
   for (let cell = 1; cell <= cells; cell++) starts[cell]! += starts[cell - 1]!;
   const sorted = new Float64Array(numbers.length);
   for (let i = 0; i < numbers.length; i++) {
     sorted[starts[cellOf(numbers[i]!)]!++] = numbers[i]!;
-    if (i % numbersPerTurn === 0) await nextTurn();
+    if (i % numbersPerTurn === numbersPerTurn - 1) await nextTurn();
   }
   for (let cell = 0; cell < cells; cell++) {
+    if (cell > 0) await nextTurn();
     sorted.subarray(starts[cell - 1] ?? 0, starts[cell]).sort();
-    await nextTurn();
   }
   return sorted;
 };
