@@ -168,7 +168,8 @@ test('what a checkpoint says of segments is the same in all turns of a fold and 
   const foldCount = stepCounts.length;
   await checkSegments(stand);
   assert.ok(foldCount > 0 && stepCounts.length > foldCount, `${foldCount} folds, ${stepCounts.length} with rewrites`);
-  assert.ok(Math.min(...stepCounts) > 1, `steps: ${stepCounts}`);
+  // A fold of what fills the log finds it deleted in the end, and moves nothing.
+  assert.ok(!stepCounts.includes(1), `steps: ${stepCounts}`);
   assert.deepEqual(await bodies(stand, queue), kept(400));
   assert.deepEqual(stand.failures, []);
   await stand.broker.close();
