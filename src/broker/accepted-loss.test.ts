@@ -26,7 +26,7 @@ const framesOf = async (files: Files): Promise<FrameItem[]> => {
 };
 
 test('a segment with a damaged index is refused, and lost alone if that is accepted', async () => {
-  const files = await makeFiles();
+  const files = await makeFiles('kill');
   const name = [...files.keys()].find((each) => each.startsWith('segment-'))!;
   const bytes = files.get(name)!;
   const spoiled = flip(files, name, bytes.length - segmentFooterBytes - 30);
@@ -44,6 +44,19 @@ test('a segment with a damaged index is refused, and lost alone if that is accep
   for (const { body, offset } of await collect(queue, count, true)) assert.equal(body, messageOf(offset));
   assert.equal(queue.messageCount, 0);
   await again.broker.close();
+});
+
+test('after a clean shutdown a segment with a damaged frame is met when it is read, and not before', async () => {
+  const files = await makeFiles();
+  const name = [...files.keys()].find((each) => each.startsWith('segment-'))!;
+  const spoiled = flip(files, name, files.get(name)!.length - 20);
+  const { broker } = await open(await writeFiles(spoiled));
+  const queue = broker.vhost('/')!.queue('work')!;
+  assert.equal(queue.messageCount, messageCount);
+  await assert.rejects(collect(queue, 1, true), new RegExp(`${name} is damaged: the footer`));
+  await broker.close();
+  const gone = new Map([...files].filter(([each]) => each !== name));
+  await assert.rejects(open(await writeFiles(gone)), new RegExp(`${name} is missing`));
 });
 
 test('frames of an earlier use of a file that lie behind the damage stay what they are', async () => {

@@ -14,8 +14,11 @@ export const recordOf = (offset: number): string => `record ${offset} `.padEnd(k
 /** Every file of a shard, by name. */
 export type Files = ReadonlyMap<string, Buffer>;
 
-/** Some folded, some behind the arena in the log, some in both kinds of file on their way. */
-export const makeFiles = async (): Promise<Files> => {
+/**
+ * Some folded, some behind the arena in the log, some in both kinds of file on their way.
+ * @param end how the broker ended: after 'kill' the next one looks at all of them
+ */
+export const makeFiles = async (end: 'close' | 'kill' = 'close'): Promise<Files> => {
   const stand = await open(new MemoryDisk());
   const { broker } = stand;
   const queue = declare(broker, 'work');
@@ -25,6 +28,10 @@ export const makeFiles = async (): Promise<Files> => {
     if (offset % 2 === 0) produce(topic.partitions[0]!, [recordOf(offset / 2)]);
     await broker.gate.durableNow();
     await new Promise((resolve) => setImmediate(resolve));
+  }
+  if (end === 'kill') {
+    stand.disk.crash(1);
+    return readFiles(stand.disk);
   }
   await broker.close();
   // The first frame of another broker says that all before it is on disk: a damaged one among them is no torn write.

@@ -7,7 +7,7 @@
  * Each entry holds its place in the shard's log until all its messages are settled; it is removed from the array some time later.
  */
 import type { Position } from '../core/ids.ts';
-import type { LogStretch } from '../shard/shard-log.ts';
+import { isSegmentPosition, type LogStretch } from '../shard/shard-log.ts';
 import type { LogStore } from './log-store.ts';
 
 /** Fields of an index entry. */
@@ -212,14 +212,19 @@ export class LogIndex {
     this.#set(this.#count++, entry);
   }
 
-  /** Adds an entry that was left behind by folds, in its place. */
+  /** Adds an entry that a checkpoint tells, or that was left behind by folds, in its place. */
   insert(entry: LogEntry): void {
     let index = this.#count;
     while (index > 0 && this.firstOffset(index - 1) > entry.firstOffset) index--;
-    if (index < this.#segmentCount) this.#segmentCount++;
     this.#splice(index, index, 1);
     this.#set(index, entry);
     this.#hint = 0;
+    if (isSegmentPosition(entry.position)) {
+      this.#segmentCount = Math.max(this.#segmentCount, index) + 1;
+      this.#store.shard.log.segments.addLiveBytes(entry.position, this.liveBytes(index));
+    } else if (index < this.#segmentCount) {
+      this.#segmentCount++;
+    }
   }
 
   /**

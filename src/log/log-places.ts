@@ -1,22 +1,25 @@
 /**
- * Where the messages of all logs of a shard lie in its log, for a checkpoint at close. A piece is a sequence of
+ * Where the messages of all logs of a shard lie in its log and in segments, for a checkpoint at close. A piece is a sequence of
  *
  *   u32 log id, u32 count of entries, and of each entry, counted from the one before it: difference of first offsets, messages times
- *   eight plus a kind, difference of positions, difference of timestamps, bytes
+ *   sixteen plus a kind, difference of positions, difference of timestamps, bytes; if it is a page, its rows
  *
- * (src/shard/piece.ts says how numbers are written). Positions are those of runs and batches, as in the index.
+ * (src/shard/piece.ts says how numbers are written). Positions are those of runs, batches and pages, as in the index.
  */
 import { PieceReader, PieceWriter, pieceBytes } from '../shard/piece.ts';
 import type { Places } from '../shard/shard.ts';
+import { isSegmentPosition } from '../shard/shard-log.ts';
 import type { Slice } from '../shard/sweep.ts';
 import { firstTransientLogId, type Log } from './log.ts';
 import { LogEntry } from './log-index.ts';
 import type { LogStore } from './log-store.ts';
 
-/** Bits of the kind. The last one: the timestamp is told as it is, since its difference would be rounded. */
+/** Bits of the kind. timeBit: the timestamp is told as it is, since its difference would be rounded. */
 const batchBit = 1;
 const transientBit = 2;
 const timeBit = 4;
+const pageBit = 8;
+const kinds = 16;
 
 /** Index entries that are told between two looks at the size of the piece. */
 const entriesPerPart = 256;
@@ -66,13 +69,14 @@ export class LogPlaces implements Places {
       for (let i = reader.u32(); i > 0; i--) {
         entry.firstOffset += reader.difference();
         const countAndKind = reader.count();
-        entry.count = Math.floor(countAndKind / 8);
+        entry.count = Math.floor(countAndKind / kinds);
         entry.isTransient = (countAndKind & transientBit) !== 0;
         entry.isBatch = (countAndKind & batchBit) !== 0;
         position += reader.difference();
         entry.position = position as LogEntry['position'];
         entry.timestampMs = reader.difference() + ((countAndKind & timeBit) !== 0 ? 0 : entry.timestampMs);
         entry.sizeBytes = reader.count();
+        entry.pageRows = (countAndKind & pageBit) !== 0 ? reader.count() : 0;
         if (log !== undefined) this.#store.restoreEntry(log, entry);
       }
     }
@@ -100,8 +104,7 @@ export class LogPlaces implements Places {
     const end = start < 0 ? 0 : Math.min(log.entryCount, start + entriesPerPart);
     for (let index = start; index < end; index++) {
       const entry = log.entry(index);
-      // What lies in a segment has a position above all of the log.
-      if (entry.liveCount === 0 || entry.position >= this.#before) continue;
+      if (entry.liveCount === 0 || (entry.position >= this.#before && !isSegmentPosition(entry.position))) continue;
       this.#tellEntry(entry, last);
       last = entry;
       count++;
@@ -115,11 +118,16 @@ export class LogPlaces implements Places {
     const out = this.#piece;
     const timeDifference = entry.timestampMs - last.timestampMs;
     const isExact = last.timestampMs + timeDifference === entry.timestampMs;
-    const kind = (entry.isBatch ? batchBit : 0) + (entry.isTransient ? transientBit : 0) + (isExact ? 0 : timeBit);
+    const kind =
+      (entry.isBatch ? batchBit : 0) +
+      (entry.isTransient ? transientBit : 0) +
+      (isExact ? 0 : timeBit) +
+      (entry.pageRows > 0 ? pageBit : 0);
     out.difference(entry.firstOffset - last.firstOffset);
-    out.count(entry.count * 8 + kind);
+    out.count(entry.count * kinds + kind);
     out.difference(entry.position - last.position);
     out.difference(isExact ? timeDifference : entry.timestampMs);
     out.count(entry.sizeBytes);
+    if (entry.pageRows > 0) out.count(entry.pageRows);
   }
 }

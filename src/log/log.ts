@@ -123,7 +123,7 @@ export class Log {
     this.#index.add(entry);
   }
 
-  /** Adds an entry that was left behind by folds, in its place. Only the store's apply calls it, in recovery. */
+  /** Adds an entry that a checkpoint tells, or that was left behind by folds, in its place. Only recovery calls it. */
   insertEntry(entry: LogEntry): void {
     this.#index.insert(entry);
   }

@@ -31,7 +31,10 @@ export interface Checkpoint {
   readonly position: Position;
   /** What is small, and stored with every checkpoint. */
   readonly data: Buffer;
-  /** Given by open(): its pieces say where messages lie, and commits before its position need not be replayed for that. */
+  /**
+   * Given by open(): its pieces say where messages lie, in the log and in segments. Commits before its position need not be replayed
+   * for that.
+   */
   readonly knowsPlaces?: boolean;
 }
 
@@ -40,7 +43,8 @@ export interface CheckpointPieces {
   /** True: they are all of the state. False: what has changed since the last checkpoint, and is read after that one's pieces. */
   readonly isBase: boolean;
   /**
-   * Pieces of this section are no part of the state but say where messages lie that come before the position; no section is higher.
+   * Pieces of this section are no part of the state but say where messages lie that come before the position, or in segments; no
+   * section is higher.
    * Undefined if there are none. They are good for this checkpoint only.
    */
   readonly placeSection?: number | undefined;
@@ -146,10 +150,10 @@ export interface SegmentWriter {
 export interface AdoptedSegment {
   /**
    * Position of its first byte, above every position of the log; chunkAt(), load(), hold() and release() take such positions as
-   * well. Not the same after another open.
+   * well. Not the same after another open, unless its checkpoint knows places.
    */
   readonly basePosition: Position;
-  /** As it was given to finish(). */
+  /** As it was given to finish(); empty if the checkpoint of open() knows the places of what is in the segment. */
   readonly index: Buffer;
 }
 

@@ -36,7 +36,7 @@ import type { BackupFile } from './log-backup.ts';
 import { writeAll } from './prepare-file.ts';
 import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
 
-const formatVersion = 3;
+const formatVersion = 4;
 const magic = Buffer.from([0x52, 0x4d, 0x51, 0x43, 0x4b, 0x50, formatVersion, 0]);
 const headerBytes = 48;
 const entryBytes = 32;

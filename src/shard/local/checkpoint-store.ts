@@ -36,6 +36,9 @@ export interface CheckpointStoreOptions {
   readonly makeRoom: () => Promise<boolean>;
 }
 
+/** Sections of the log itself, counted from that of the places: how its files are cut, and which segments there are. */
+export const ownSection = { cuts: 1, segments: 2 } as const;
+
 /** What is in the directory when the log opens. */
 export interface FoundCheckpoints {
   readonly salt: number;
@@ -108,13 +111,23 @@ export class CheckpointStore {
   }
 
   /**
-   * Hands over the pieces of a checkpoint. The section behind that of places, if those are wanted, is the log's own and comes first.
+   * Hands over the log's own pieces of a checkpoint that knows places, by their section: see ownSection.
+   * @throws BrokerError 'corrupt'
+   */
+  async restoreOwn({ parts }: StoredCheckpoint, onPiece: RestorePiece): Promise<void> {
+    const part = parts.at(-1)!;
+    for (const section of Object.values(ownSection)) {
+      await readSection(this.#options.storage, part, part.stateSections + section, (bytes) => onPiece(section, bytes));
+    }
+  }
+
+  /**
+   * Hands over the pieces of a checkpoint, those of the places last if they are wanted.
    * @throws BrokerError 'corrupt'
    */
   async restore(
     { parts }: StoredCheckpoint,
     wantsPlaces: boolean,
-    onOwnPiece: (piece: Buffer) => void,
     onPiece: RestorePiece,
     onProgress: (progress: OpenProgress) => void,
   ): Promise<void> {
@@ -132,7 +145,6 @@ export class CheckpointStore {
         doneBytes += bytes.length;
         onProgress({ what: 'checkpoint', doneBytes, wholeBytes });
       });
-    if (own !== undefined) await readSection(storage, own, own.stateSections + 1, onOwnPiece);
     for (let section = 0; section < stateSections; section++) {
       for (const part of parts) if (section < part.stateSections) await read(part, section);
     }

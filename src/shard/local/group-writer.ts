@@ -13,7 +13,7 @@ import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import { Arena, ArenaChunk } from './arena.ts';
 import { alignFrame, type Chain, commitPrefixBytes, frameHeaderBytes, sealFrame } from './frame.ts';
-import type { WalFile } from './wal-file.ts';
+import type { FramesEnd, WalFile } from './wal-file.ts';
 import { walHeaderBytes } from './wal-file.ts';
 import type { WalFiles } from './wal-files.ts';
 import { cutsPerRead, openingReserveBytes, type WalLimits } from './wal-limits.ts';
@@ -137,6 +137,12 @@ export class GroupWriter {
     if (this.#hasOpenCommits()) this.#closeFrame();
     const file = this.#files.active;
     return { file, endOffset: this.#offsetInFile(file, this.endPosition) };
+  }
+
+  /** Where frames will go on, if everything up to `position` is written and nothing came behind it; else undefined. */
+  restAt(position: Position): FramesEnd | undefined {
+    if (position !== this.endPosition || position !== this.durablePosition) return undefined;
+    return { endOffset: this.#offsetInFile(this.#files.active, position), chain: { ...this.#chain } };
   }
 
   /** Writes a frame without commits; it begins an epoch. Only while nothing else is written. */

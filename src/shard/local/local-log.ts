@@ -17,7 +17,6 @@ import type { Storage } from '../../storage/storage.ts';
 import {
   type AdoptedSegment,
   type Checkpoint,
-  type CheckpointPiece,
   type CheckpointPieces,
   type Chunk,
   type Durability,
@@ -32,7 +31,7 @@ import {
   type StretchReader,
 } from '../shard-log.ts';
 import { checkpointFiles, fileTable, knowsPlaces } from './checkpoint-file.ts';
-import { CheckpointStore } from './checkpoint-store.ts';
+import { CheckpointStore, ownSection } from './checkpoint-store.ts';
 import { GroupWriter } from './group-writer.ts';
 import { backupOf, type LogBackup } from './log-backup.ts';
 import { LogReads } from './log-reads.ts';
@@ -164,12 +163,13 @@ export class LocalLog implements ShardLog {
         onLoss: this.#onLoss,
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint: async (checkpoint) => {
-          if (checkpoint === undefined) return onCheckpoint(undefined);
           // With damage accepted all is read, as something of it may be lost.
-          const usesPlaces = knowsPlaces(checkpoint) && !this.acceptsDamage;
+          const usesPlaces = checkpoint !== undefined && knowsPlaces(checkpoint) && !this.acceptsDamage;
+          if (usesPlaces) await this.#checkpoints.restoreOwn(checkpoint, this.#restoreOwnPiece);
+          await this.segments.open();
+          if (checkpoint === undefined) return onCheckpoint(undefined);
           onCheckpoint({ ...checkpoint, knowsPlaces: usesPlaces });
-          const onCuts = (piece: Buffer): void => this.#files.restoreCuts(piece);
-          await this.#checkpoints.restore(checkpoint, usesPlaces, onCuts, onPiece, this.onProgress);
+          await this.#checkpoints.restore(checkpoint, usesPlaces, onPiece, this.onProgress);
         },
         replay: (buffer, start, lengthBytes, position, epoch) => {
           this.#replayPosition = position + lengthBytes;
@@ -177,7 +177,6 @@ export class LocalLog implements ShardLog {
           replay(buffer, start, lengthBytes, position, epoch);
         },
       });
-      await this.segments.open();
       const found = await recovery.run();
       for (const file of this.#files.files()) file.isSynced = file !== this.#files.active;
       this.#reads.salt = found.salt;
@@ -371,9 +370,13 @@ export class LocalLog implements ShardLog {
     return this.#unfoldedBytes >= closingCheckpointShare * this.#limits.walFileBytes;
   }
 
-  /** There are files that the next open would read for nothing else. */
+  /** There is something that the next open would read for nothing else. */
   get wantsPlaces(): boolean {
-    return this.#files.sealedCount > 0;
+    const { walFileBytes } = this.#limits;
+    const activeBytes = this.#writer.endPosition - this.#files.active.sequence * walFileBytes;
+    return (
+      this.#files.sealedCount > 0 || this.segments.usedBytes > 0 || activeBytes >= closingCheckpointShare * walFileBytes
+    );
   }
 
   async writeCheckpoint(checkpoint: Checkpoint, pieces?: CheckpointPieces): Promise<void> {
@@ -402,7 +405,7 @@ export class LocalLog implements ShardLog {
     const { position } = checkpoint;
     let reclaimed: Set<WalFile> = new Set();
     let reclaimedSegments: readonly number[] = [];
-    await this.#checkpoints.write(checkpoint, pieces && this.#withCuts(pieces), async () => {
+    await this.#checkpoints.write(checkpoint, pieces && this.#withOwnPieces(pieces, position), async () => {
       await this.#writer.whenDurable(position);
       await this.#writer.syncWritten();
       const { durableFileSequence } = this.#writer;
@@ -416,19 +419,21 @@ export class LocalLog implements ShardLog {
     if (reclaimedSegments.length > 0) this.#files.retryNow();
   }
 
-  /** The cuts of the files come behind the places: both serve to pass over the files at open. */
-  #withCuts(pieces: CheckpointPieces): CheckpointPieces {
+  /** Behind the places comes what else it takes to pass over files at open. */
+  #withOwnPieces(pieces: CheckpointPieces, position: Position): CheckpointPieces {
     const { isBase, placeSection } = pieces;
     if (placeSection === undefined) return pieces;
-    let areCutsNext = true;
-    const next = (): CheckpointPiece | undefined => {
-      const piece = pieces.next();
-      if (piece !== undefined || !areCutsNext) return piece;
-      areCutsNext = false;
-      return { section: placeSection + 1, bytes: this.#files.cutsOfSealed() };
-    };
-    return { isBase, placeSection, next };
+    const own = [
+      () => ({ section: placeSection + ownSection.cuts, bytes: this.#files.cuts(this.#writer.restAt(position)) }),
+      () => ({ section: placeSection + ownSection.segments, bytes: this.segments.table() }),
+    ];
+    return { isBase, placeSection, next: () => pieces.next() ?? own.shift()?.() };
   }
+
+  readonly #restoreOwnPiece = (section: number, piece: Buffer): void => {
+    if (section === ownSection.cuts) this.#files.restoreCuts(piece);
+    else this.segments.restoreTable(piece);
+  };
 
   /** Everything up to here, as it lies on disk once it is durable. Whoever calls releases it. */
   beginBackup(): LogBackup {

@@ -43,7 +43,7 @@ import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
 import { corrupt, RecoveryFiles } from './recovery-files.ts';
 import { type Salvaged, salvage } from './salvage.ts';
-import { WalFile, walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
+import { type FramesEnd, WalFile, walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
 import { cutsPerRead, frameSearchBytes } from './wal-limits.ts';
 
 export interface RecoveryOptions {
@@ -167,6 +167,7 @@ export class Recovery {
     for (const entry of entries) {
       const file = files.get(entry.sequence)!;
       if (this.#canPassOver(file, entry, checkpoint)) this.#passOver(file, entry);
+      else if (file.restoredEnd !== undefined) endOffset = await this.#followBehind(file, entry, file.restoredEnd);
       else endOffset = await this.#followTable(file, entry);
     }
     for (let next = await this.#next(active); next !== undefined; next = await this.#next(active)) {
@@ -311,6 +312,15 @@ export class Recovery {
     file.cuts = file.restoredCuts!;
     file.chainStart ??= entry.chainStart;
     this.#sealAt(file, entry);
+  }
+
+  /** Follows the chain in the last file from where it stood at the checkpoint, which has all that the frames before would be read for. */
+  #followBehind(file: WalFile, { chainStart }: FileEntry, { endOffset, chain }: FramesEnd): Promise<number> {
+    file.cuts = file.restoredCuts!;
+    file.chainStart = chainStart;
+    this.#chain = { ...chain };
+    this.#durableThrough = chain.nextSequence - 1;
+    return this.#follow(file, endOffset);
   }
 
   /** Follows the chain through a stretch of the checkpoint's table. */

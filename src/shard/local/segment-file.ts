@@ -30,6 +30,7 @@ import type { SegmentWriter } from '../shard-log.ts';
 import { writeAll } from './prepare-file.ts';
 import { segmentDataBytesMax, segmentSyncBytes } from './wal-limits.ts';
 
+/** Another one is another one of checkpoints as well: after a clean shutdown they are all that is looked at. */
 const formatVersion = 1;
 const magic = Buffer.from('RMQSEG');
 /** Unit of checksums, and so of reads. */

@@ -6,6 +6,9 @@
  * Positions: from 2^51 on, beyond any of the log itself, each adopted segment has a slot of 2^31 of them. Slots are taken in
  * turn, so that a position of a reclaimed segment stands for nothing for as long as possible, not for other bytes.
  *
+ * A checkpoint at close tells the segments with their slots, and where messages lie in them. So the next open need not look at their
+ * files, and adopts them without an index; damage in one is found when it is read.
+ *
  * Holds are counted per segment, as they are per log file in wal-files.ts, and for the same purpose: a segment is given
  * back by a checkpoint behind the last release. One just adopted counts as released by the commit that adopts it; whoever
  * applies that commit holds what it wants in the same turn.
@@ -15,6 +18,7 @@
 import { BrokerError } from '../../core/errors.ts';
 import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { PieceReader, PieceWriter } from '../piece.ts';
 import {
   type AdoptedSegment,
   type Chunk,
@@ -36,6 +40,8 @@ import { type ReadableSegment, SegmentReads } from './segment-reads.ts';
 import { entriesPerRead, segmentsMax, segmentsOpenedAtOnce, smallSegmentsMax, sparseLiveParts } from './wal-limits.ts';
 
 const slotBytes = 2 ** 31;
+const slotAt = (position: number): number => Math.floor((position - segmentPositionsFrom) / slotBytes);
+const noIndex = Buffer.alloc(0);
 
 export interface SegmentFilesOptions {
   readonly storage: Storage;
@@ -51,6 +57,8 @@ export interface SegmentFilesOptions {
 interface FoundSegment extends Pick<SegmentFile, 'dataBytes' | 'sizeBytes' | 'index'> {
   /** See Segment. */
   readonly fullBytes: number;
+  /** Of a segment that a checkpoint tells: the places of messages in it are told as well, for this slot. */
+  readonly slot?: number;
 }
 
 /** An adopted segment. The index is not kept, and the page table only while it is used. */
@@ -75,6 +83,8 @@ export class SegmentFiles implements SegmentUses {
   readonly #slotCount: number;
   readonly #smallBytes: number;
   readonly #reads: SegmentReads;
+  /** Named by a checkpoint, be they there or not. */
+  readonly #told = new Map<number, FoundSegment>();
   /** Found by open(), or why it cannot be adopted. Adopted ones are removed. */
   readonly #found = new Map<number, FoundSegment | Error>();
   /** Finished by a writer and not yet adopted. */
@@ -107,8 +117,32 @@ export class SegmentFiles implements SegmentUses {
     this.#reads = new SegmentReads(storage, readAheadBytes);
   }
 
+  /** Takes what table() wrote. Before open(), which reads only the segments that are not in it. */
+  restoreTable(piece: Buffer): void {
+    const reader = new PieceReader(piece, 0);
+    while (!reader.isAtEnd) {
+      const id = reader.count();
+      const slot = reader.count();
+      const dataBytes = reader.count();
+      const sizeBytes = reader.count();
+      this.#told.set(id, { slot, dataBytes, sizeBytes, index: noIndex, fullBytes: dataBytes });
+    }
+  }
+
+  /** The adopted segments, for a checkpoint that says where messages lie in them. */
+  table(): Buffer {
+    const out = new PieceWriter();
+    for (const { id, basePosition, dataBytes, sizeBytes } of this.#adopted.values()) {
+      out.count(id);
+      out.count(slotAt(basePosition));
+      out.count(dataBytes);
+      out.count(sizeBytes);
+    }
+    return out.take();
+  }
+
   /**
-   * Finds the segments of the directory and removes those that were not finished. Called once, before anything else. A
+   * Finds the segments of the directory and removes those that were not finished. Called once, before any is adopted. A
    * segment that is damaged or cannot be read is an error only when it is adopted.
    */
   async open(): Promise<void> {
@@ -123,7 +157,7 @@ export class SegmentFiles implements SegmentUses {
     const parsed = parseSegmentFileName(name);
     if (parsed === undefined) return;
     this.skipIds(parsed.id);
-    if (parsed.isFinished) this.#found.set(parsed.id, await this.#read(parsed.id));
+    if (parsed.isFinished) this.#found.set(parsed.id, this.#told.get(parsed.id) ?? (await this.#read(parsed.id)));
     else await this.#remove(name);
   }
 
@@ -195,7 +229,7 @@ export class SegmentFiles implements SegmentUses {
     if (file === undefined) throw new BrokerError('corrupt', `${segmentFileName(id)} is missing`);
     if (file instanceof Error) throw file;
     const { dataBytes, sizeBytes, index, fullBytes } = file;
-    const slot = this.#takeSlot();
+    const slot = file.slot ?? this.#takeSlot();
     const basePosition = segmentPositionsFrom + slot * slotBytes;
     const segment: Segment = {
       id,
@@ -228,6 +262,7 @@ export class SegmentFiles implements SegmentUses {
 
   /** Removes what open() found and nobody adopted. Called when all that may adopt a segment has been replayed. */
   async removeOrphans(): Promise<void> {
+    this.#told.clear();
     const ids = [...this.#found.keys()];
     this.#found.clear();
     for (const id of ids) {
@@ -258,7 +293,7 @@ export class SegmentFiles implements SegmentUses {
   }
 
   #segmentAt(position: number): Segment | undefined {
-    const segment = this.#bySlot.get(Math.floor((position - segmentPositionsFrom) / slotBytes));
+    const segment = this.#bySlot.get(slotAt(position));
     return segment?.isReclaimed === false ? segment : undefined;
   }
 
@@ -389,7 +424,7 @@ export class SegmentFiles implements SegmentUses {
     for (const segment of segments) {
       const { id, basePosition } = segment;
       await this.#reads.forget(segment, basePosition + slotBytes);
-      this.#bySlot.delete((basePosition - segmentPositionsFrom) / slotBytes);
+      this.#bySlot.delete(slotAt(basePosition));
       await this.#remove(segmentFileName(id));
     }
   }

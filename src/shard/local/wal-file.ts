@@ -16,6 +16,7 @@
  */
 import type { StorageFile } from '../../storage/storage.ts';
 import { crc32c } from '../../wire/crc32c.ts';
+import type { Chain } from './frame.ts';
 import { FrameCuts } from './frame-cuts.ts';
 
 export const walHeaderBytes = 512;
@@ -97,6 +98,12 @@ export interface FrameStretch {
   readonly chainStart: ChainStart;
 }
 
+/** Where the frames of a file end so far, and what the next one must continue. */
+export interface FramesEnd {
+  readonly endOffset: number;
+  readonly chain: Chain;
+}
+
 export class WalFile {
   readonly sequence: number;
   /** Open for frames and reads; undefined until the header is on disk. */
@@ -121,6 +128,8 @@ export class WalFile {
   cuts = new FrameCuts();
   /** Those that a checkpoint tells, which spare reading the file at open. */
   restoredCuts: FrameCuts | undefined;
+  /** Of a file that was active when they were told: they cover it up to here. */
+  restoredEnd: FramesEnd | undefined;
   /** How often something in it is wanted beyond a checkpoint. */
   holdCount = 0;
   /** End of the log when holdCount last fell to 0: a fold from beyond it no longer refers to the file. */

@@ -16,7 +16,7 @@ import { PieceReader, PieceWriter } from '../piece.ts';
 import type { LogStretch } from '../shard-log.ts';
 import { FrameCuts } from './frame-cuts.ts';
 import { closeZeroHandle, type PrepareContext, prepareHeader, removeIfThere, zeroStep } from './prepare-file.ts';
-import { WalFile } from './wal-file.ts';
+import { type FramesEnd, WalFile } from './wal-file.ts';
 import {
   checkpointReserveBytes,
   prepareRetryMsMax,
@@ -105,13 +105,18 @@ export class WalFiles {
     return this.#inUseCount - 1;
   }
 
-  /** How the sealed files are cut: sequence of each, and its cuts. */
-  cutsOfSealed(): Buffer {
+  /**
+   * How the files are cut: sequence of each, its cuts, and 0; behind the cuts of the active file, which is among them if it is told where
+   * its frames end, come that offset and the chain there.
+   */
+  cuts(activeEnd: FramesEnd | undefined): Buffer {
     const out = new PieceWriter();
     for (const file of this.files()) {
-      if (file === this.#active) continue;
+      if (file === this.#active && activeEnd === undefined) continue;
       out.count(file.sequence);
       file.cuts.write(out);
+      if (file === this.#active) writeFramesEnd(out, activeEnd!);
+      else out.count(0);
     }
     return out.take();
   }
@@ -122,7 +127,10 @@ export class WalFiles {
     while (!reader.isAtEnd) {
       const file = this.#inUse[reader.count() - this.#firstSequence];
       const cuts = FrameCuts.read(reader);
-      if (file !== undefined) file.restoredCuts = cuts;
+      const end = readFramesEnd(reader);
+      if (file === undefined) continue;
+      file.restoredCuts = cuts;
+      file.restoredEnd = end;
     }
   }
 
@@ -466,3 +474,16 @@ export class WalFiles {
     this.#options.onRoomChanged(hasRoom);
   }
 }
+
+const writeFramesEnd = (out: PieceWriter, { endOffset, chain }: FramesEnd): void => {
+  out.count(endOffset);
+  out.count(chain.nextSequence);
+  out.u32(chain.previousCrc);
+  out.u32(chain.epoch);
+};
+
+const readFramesEnd = (reader: PieceReader): FramesEnd | undefined => {
+  const endOffset = reader.count();
+  if (endOffset === 0) return undefined;
+  return { endOffset, chain: { nextSequence: reader.count(), previousCrc: reader.u32(), epoch: reader.u32() } };
+};
