@@ -20,8 +20,16 @@ export const progressPrinter = (
   };
 };
 
-const progressLine = ({ shard, what, doneBytes, wholeBytes, topics }: StartProgress): string => {
-  const percent = wholeBytes === 0 ? 0 : Math.floor((100 * doneBytes) / wholeBytes);
-  const source = what === 'log' ? 'write-ahead log' : 'checkpoint';
-  return `recovering shard ${shard}: ${percent} % of the ${source}, ${topics.toLocaleString('en')} topics and queues`;
+/** Behind "35 % of". */
+const subjects: Readonly<Record<StartProgress['what'], string>> = {
+  verify: 'the checkpoint verified',
+  salvage: 'the write-ahead log searched for what is left',
+  segments: 'the segments opened',
+  checkpoint: 'the checkpoint',
+  log: 'the write-ahead log',
+};
+
+const progressLine = ({ shard, what, done, whole, topics }: StartProgress): string => {
+  const percent = whole === 0 ? 0 : Math.floor((100 * done) / whole);
+  return `recovering shard ${shard}: ${percent} % of ${subjects[what]}, ${topics.toLocaleString('en')} topics and queues`;
 };

@@ -68,11 +68,16 @@ export interface CheckpointPiece {
  */
 export type RestorePiece = (section: number, bytes: Buffer) => void;
 
-/** What open() has read so far, in bytes; the whole is a guess that may grow. */
+/**
+ * How far open() has come with what it is at: in bytes, or files if it opens segments. The whole is a guess that may grow.
+ *
+ * verify: the files of a checkpoint are checked. salvage: the log is searched for what is left, as damage is accepted. segments: their
+ * ends are read. checkpoint: the state is restored from it. log: what is behind it is replayed.
+ */
 export interface OpenProgress {
-  readonly what: 'checkpoint' | 'log';
-  readonly doneBytes: number;
-  readonly wholeBytes: number;
+  readonly what: 'verify' | 'salvage' | 'segments' | 'checkpoint' | 'log';
+  readonly done: number;
+  readonly whole: number;
 }
 
 /** Called for each commit found at open, in order of position. The bytes are valid only during the call. */

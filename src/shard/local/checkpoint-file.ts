@@ -30,8 +30,8 @@ import type { Position } from '../../core/ids.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { describeUnreadable, isUnreadable, UnreadableBlocks } from '../../storage/unreadable-blocks.ts';
 import { crc32c } from '../../wire/crc32c.ts';
-import type { Checkpoint } from '../shard-log.ts';
-import { type CheckpointPart, firstPartFault, partName } from './checkpoint-part.ts';
+import type { Checkpoint, OpenProgress } from '../shard-log.ts';
+import { type CheckpointPart, firstPartFault, partBytes, partName } from './checkpoint-part.ts';
 import type { BackupFile } from './log-backup.ts';
 import { writeAll } from './prepare-file.ts';
 import { type ChainStart, type WalFile, walHeaderBytes } from './wal-file.ts';
@@ -102,8 +102,8 @@ export const checkpointNumber = (name: string): number | undefined => {
 
 const encode = (checkpoint: StoredCheckpoint): Buffer => {
   const partsStart = headerBytes + checkpoint.files.length * entryBytes;
-  const partBytes = ({ sectionEnds }: CheckpointPart): number => partHeadBytes + 8 * sectionEnds.length;
-  const dataStart = checkpoint.parts.reduce((end, part) => end + partBytes(part), partsStart);
+  const headBytes = ({ sectionEnds }: CheckpointPart): number => partHeadBytes + 8 * sectionEnds.length;
+  const dataStart = checkpoint.parts.reduce((end, part) => end + headBytes(part), partsStart);
   const bytes = Buffer.alloc(dataStart + checkpoint.data.length);
   magic.copy(bytes);
   bytes.writeUInt32LE(checkpoint.salt, 12);
@@ -213,9 +213,10 @@ const decode = (bytes: Buffer): StoredCheckpoint => {
 export const inspectCheckpoint = async (
   storage: Storage,
   number: number,
+  onProgress: (progress: OpenProgress) => void = () => {},
 ): Promise<StoredCheckpoint | CheckpointFault> => {
   try {
-    return await readCheckpoint(storage, number);
+    return await readCheckpoint(storage, number, onProgress);
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     const cause = error as Error;
@@ -231,7 +232,11 @@ export const inspectCheckpoint = async (
   }
 };
 
-const readCheckpoint = async (storage: Storage, number: number): Promise<StoredCheckpoint | CheckpointFault> => {
+const readCheckpoint = async (
+  storage: Storage,
+  number: number,
+  onProgress: (progress: OpenProgress) => void,
+): Promise<StoredCheckpoint | CheckpointFault> => {
   const file = await storage.open(checkpointName(number), { create: false, durable: false });
   const unreadable = new UnreadableBlocks();
   try {
@@ -246,7 +251,7 @@ const readCheckpoint = async (storage: Storage, number: number): Promise<StoredC
     }
     if (fault !== undefined) return fault;
     const checkpoint = decode(found);
-    return (await partsFault(storage, checkpoint)) ?? checkpoint;
+    return (await partsFault(storage, checkpoint, onProgress)) ?? checkpoint;
   } finally {
     await file.close();
   }
@@ -255,9 +260,15 @@ const readCheckpoint = async (storage: Storage, number: number): Promise<StoredC
 const partsFault = async (
   storage: Storage,
   { parts, salt, position }: StoredCheckpoint,
+  onProgress: (progress: OpenProgress) => void,
 ): Promise<CheckpointFault | undefined> => {
+  const whole = parts.reduce((sum, part) => sum + partBytes(part), 0);
+  let done = 0;
   for (const part of parts) {
-    const fault = await firstPartFault(storage, part, salt);
+    const fault = await firstPartFault(storage, part, salt, (bytes) => {
+      done += bytes;
+      onProgress({ what: 'verify', done, whole });
+    });
     if (fault !== undefined) return { kind: 'damaged', file: partName(part.number), position, ...fault };
   }
   return undefined;

@@ -166,11 +166,15 @@ async function* piecesOf(file: StorageFile, start: number, end: number): AsyncGe
   }
 }
 
-/** The first thing in a part that is not as it was written; undefined if all is well. */
+/**
+ * The first thing in a part that is not as it was written; undefined if all is well.
+ * @param onRead called with the bytes of each piece
+ */
 export const firstPartFault = async (
   storage: Storage,
   part: CheckpointPart,
   salt: number,
+  onRead: (bytes: number) => void,
 ): Promise<PartFault | undefined> => {
   let file: StorageFile;
   try {
@@ -187,8 +191,10 @@ export const firstPartFault = async (
     const [block] = unreadable.of(file.name);
     if (block !== undefined) return unreadableAt(0, block);
     if (!header.equals(encodeHeader(salt, part.number))) return { offset: 0, what: 'it does not begin as this part' };
-    for await (const piece of piecesOf(file, partHeaderBytes, partBytes(part)))
+    for await (const piece of piecesOf(file, partHeaderBytes, partBytes(part))) {
       if ('fault' in piece) return piece.fault;
+      onRead(piece.bytes.length);
+    }
     return undefined;
   } finally {
     await file.close();

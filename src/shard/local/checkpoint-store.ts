@@ -133,17 +133,17 @@ export class CheckpointStore {
   ): Promise<void> {
     const { storage } = this.#options;
     const own = wantsPlaces ? parts.at(-1) : undefined;
-    const wholeBytes = parts.reduce(
+    const whole = parts.reduce(
       (sum, part) => sum + stateBytes(part),
       own === undefined ? 0 : partBytes(own) - stateBytes(own),
     );
     const stateSections = Math.max(0, ...parts.map((part) => part.stateSections));
-    let doneBytes = 0;
+    let done = 0;
     const read = (part: CheckpointPart, section: number): Promise<number> =>
       readSection(storage, part, section, (bytes) => {
         onPiece(section, bytes);
-        doneBytes += bytes.length;
-        onProgress({ what: 'checkpoint', doneBytes, wholeBytes });
+        done += bytes.length;
+        onProgress({ what: 'checkpoint', done, whole });
       });
     for (let section = 0; section < stateSections; section++) {
       for (const part of parts) if (section < part.stateSections) await read(part, section);

@@ -161,12 +161,13 @@ export class LocalLog implements ShardLog {
         durable: this.#durable,
         random: this.#random,
         onLoss: this.#onLoss,
+        onProgress: (told) => this.onProgress(told),
         onFile: (file) => this.#files.adopt(file),
         onCheckpoint: async (checkpoint) => {
           // With damage accepted all is read, as something of it may be lost.
           const usesPlaces = checkpoint !== undefined && knowsPlaces(checkpoint) && !this.acceptsDamage;
           if (usesPlaces) await this.#checkpoints.restoreOwn(checkpoint, this.#restoreOwnPiece);
-          await this.segments.open();
+          await this.segments.open((done, whole) => this.onProgress({ what: 'segments', done, whole }));
           if (checkpoint === undefined) return onCheckpoint(undefined);
           onCheckpoint({ ...checkpoint, knowsPlaces: usesPlaces });
           await this.#checkpoints.restore(checkpoint, usesPlaces, onPiece, this.onProgress);

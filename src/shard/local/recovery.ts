@@ -28,7 +28,7 @@ import type { Epoch, Position } from '../../core/ids.ts';
 import type { Random } from '../../core/random.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
 import { describeUnreadable, UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
-import type { ReplayCommit } from '../shard-log.ts';
+import type { OpenProgress, ReplayCommit } from '../shard-log.ts';
 import {
   type CheckpointFault,
   checkpointNumber,
@@ -55,6 +55,7 @@ export interface RecoveryOptions {
   readonly random: Random;
   /** Go on over damage, and tell in one line each what is lost. */
   readonly onLoss: ((what: string) => void) | undefined;
+  readonly onProgress: (progress: OpenProgress) => void;
   /** A file that is in use, before anything in it is replayed; in order of sequence. */
   readonly onFile: (file: WalFile) => void;
   readonly onCheckpoint: (checkpoint: StoredCheckpoint | undefined) => Promise<void>;
@@ -196,8 +197,9 @@ export class Recovery {
 
   /** What can be used of the log, wherever it is damaged. */
   async #salvage(checkpoint: StoredCheckpoint | undefined): Promise<Salvaged> {
-    const { walFileBytes, onLoss } = this.#options;
+    const { walFileBytes, onLoss, onProgress } = this.#options;
     const salvaged = await salvage({
+      onProgress,
       files: this.#files.handles(),
       salt: this.#salt,
       walFileBytes,
@@ -252,7 +254,7 @@ export class Recovery {
       givenUpCheckpoints: partNumbers.filter((number) => number > lastNumber),
     };
     for (const number of numbers) {
-      const found = await inspectCheckpoint(this.#options.storage, number);
+      const found = await inspectCheckpoint(this.#options.storage, number, this.#options.onProgress);
       if (!('what' in found)) return { checkpoint: found, ...rest };
       const message = describeFault(found);
       if (found.kind === 'unsupported') throw new BrokerError('unsupported', message);

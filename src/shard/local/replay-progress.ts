@@ -21,7 +21,7 @@ export class ReplayProgress {
     const sequence = Math.floor(position / this.#walFileBytes);
     if (sequence !== this.#sequence) this.#fileCount++;
     this.#sequence = sequence;
-    const doneBytes = (this.#fileCount - 1) * this.#walFileBytes + (position % this.#walFileBytes);
-    onProgress({ what: 'log', doneBytes, wholeBytes });
+    const done = (this.#fileCount - 1) * this.#walFileBytes + (position % this.#walFileBytes);
+    onProgress({ what: 'log', done, whole: wholeBytes });
   }
 }

@@ -42,6 +42,8 @@ class FrameWriter {
   }
 }
 
+const onProgress = (): void => {};
+
 test('what a later epoch has written over does not come back, though a frame in between is damaged', async () => {
   const storage = new MemoryStorage();
   const chain: Chain = { nextSequence: 1, previousCrc: 0, epoch: 1 };
@@ -64,7 +66,7 @@ test('what a later epoch has written over does not come back, though a frame in 
     entries,
     losses,
     chain: end2,
-  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0, unreadable });
+  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0, unreadable, onProgress });
   assert.deepEqual(
     entries.map(({ sequence, startOffset, chainStart: { frameSequence } }) => [sequence, startOffset, frameSequence]),
     [
@@ -95,6 +97,7 @@ test('frames behind a gap count only if something says that what is missing had 
       checkpoint: undefined,
       unreadPosition: 0,
       unreadable,
+      onProgress,
     });
     assert.deepEqual(
       losses.map(({ what }) => what),

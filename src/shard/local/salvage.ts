@@ -13,6 +13,7 @@
  */
 import type { StorageFile } from '../../storage/storage.ts';
 import { type UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
+import type { OpenProgress } from '../shard-log.ts';
 import { type FileEntry, firstEntry, type StoredCheckpoint } from './checkpoint-file.ts';
 import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
@@ -34,6 +35,7 @@ export interface SalvageOptions {
   readonly unreadPosition: number;
   /** Blocks of the files that cannot be read are taken for damaged, and remembered there. */
   readonly unreadable: UnreadableBlocks;
+  readonly onProgress: (progress: OpenProgress) => void;
 }
 
 export interface Salvaged {
@@ -81,6 +83,8 @@ class Salvage {
   /** Where the run taken last ends. */
   #endFile = firstEntry.sequence;
   #endOffset = walHeaderBytes;
+  /** Looked through. */
+  #doneBytes = 0;
   /** Of all whole frames seen, left over or not. */
   #highestSequence = 0;
   #highestEpoch = 0;
@@ -240,7 +244,10 @@ class Salvage {
     const runs: Run[] = [];
     let run: Run | undefined;
     scanner.openAt(file);
+    let doneOffset = start;
     for (let at: number | undefined = start; at !== undefined && at < limit; ) {
+      this.#noteDone(at - doneOffset);
+      doneOffset = at;
       if (!(await scanner.readFrame(at, this.#options.salt))) {
         at = await scanner.findMagic(at + frameAlignmentBytes, limit);
         continue;
@@ -273,7 +280,14 @@ class Salvage {
       this.#highestEpoch = Math.max(this.#highestEpoch, header.epoch);
       at = alignFrame(run!.end);
     }
+    this.#noteDone(limit - doneOffset);
     return runs;
+  }
+
+  #noteDone(bytes: number): void {
+    const { files, walFileBytes, onProgress } = this.#options;
+    this.#doneBytes += bytes;
+    onProgress({ what: 'salvage', done: this.#doneBytes, whole: files.size * walFileBytes });
   }
 }
 

@@ -144,20 +144,25 @@ export class SegmentFiles implements SegmentUses {
   /**
    * Finds the segments of the directory and removes those that were not finished. Called once, before any is adopted. A
    * segment that is damaged or cannot be read is an error only when it is adopted.
+   * @param onRead told how many of how many files have been looked at
    */
-  async open(): Promise<void> {
-    const names = (await this.#storage.list()).values();
+  async open(onRead = (_done: number, _whole: number): void => {}): Promise<void> {
+    const all = (await this.#storage.list()).filter((name) => parseSegmentFileName(name) !== undefined);
+    const names = all.values();
+    let done = 0;
     const openSome = async (): Promise<void> => {
-      for (const name of names) await this.#openFile(name);
+      for (const name of names) {
+        await this.#openFile(name);
+        onRead(++done, all.length);
+      }
     };
     await Promise.all(Array.from({ length: segmentsOpenedAtOnce }, openSome));
   }
 
   async #openFile(name: string): Promise<void> {
-    const parsed = parseSegmentFileName(name);
-    if (parsed === undefined) return;
-    this.skipIds(parsed.id);
-    if (parsed.isFinished) this.#found.set(parsed.id, this.#told.get(parsed.id) ?? (await this.#read(parsed.id)));
+    const { id, isFinished } = parseSegmentFileName(name)!;
+    this.skipIds(id);
+    if (isFinished) this.#found.set(id, this.#told.get(id) ?? (await this.#read(id)));
     else await this.#remove(name);
   }
 
