@@ -1,7 +1,7 @@
 /** The files of the log as recovery finds them in the directory: those with a right header, and those without. */
 import { BrokerError } from '../../core/errors.ts';
 import type { Storage, StorageFile } from '../../storage/storage.ts';
-import { type UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
+import { isUnreadable, type UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import type { FileEntry } from './checkpoint-file.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
@@ -35,6 +35,8 @@ export interface RecoveryFilesOptions {
   readonly durable: boolean;
   /** What cannot be read is taken for damaged, and remembered there. */
   readonly unreadable: UnreadableBlocks;
+  /** Go on without files that cannot be opened. */
+  readonly acceptsDamage: boolean;
 }
 
 export class RecoveryFiles {
@@ -43,6 +45,8 @@ export class RecoveryFiles {
   readonly candidates = new Map<number, Candidate>();
   /** Files of the log with a wrong header: preparation did not get that far, or it is damaged. */
   readonly headless = new Map<number, StorageFile>();
+  /** Files of the log that the system cannot open, and why. Empty unless damage is accepted. */
+  readonly unopened = new Map<number, BrokerError>();
   /** Of the log; undefined while no file and no checkpoint has told it. */
   salt: number | undefined;
 
@@ -52,13 +56,15 @@ export class RecoveryFiles {
 
   /**
    * Opens every file of the log and reads its header.
-   * @throws BrokerError 'unsupported' when another version made one, 'invalid-argument' when their size is another
+   * @throws BrokerError 'unsupported' when another version made one, 'invalid-argument' when their size is another, 'corrupt' when
+   * one cannot be opened
    */
   async open(names: readonly string[]): Promise<void> {
-    const { storage, durable, walFileBytes } = this.#options;
+    const { walFileBytes } = this.#options;
     const sequences = names.map(walFileSequence).filter((sequence) => sequence !== undefined);
     for (const sequence of sequences.sort((a, b) => a - b)) {
-      const handle = await storage.open(walFileName(sequence), { create: false, durable });
+      const handle = await this.#openFile(sequence);
+      if (handle === undefined) continue;
       this.headless.set(sequence, handle);
       const block = await this.#readHeader(handle);
       const format = otherWalFormat(block);
@@ -79,6 +85,22 @@ export class RecoveryFiles {
       this.salt = header.salt;
       this.headless.delete(sequence);
       this.candidates.set(sequence, { sequence, handle, isPrepared: isMarkedPrepared(block) });
+    }
+  }
+
+  /** Undefined if the system cannot, and that is accepted. */
+  async #openFile(sequence: number): Promise<StorageFile | undefined> {
+    const { storage, durable, acceptsDamage } = this.#options;
+    const name = walFileName(sequence);
+    try {
+      return await storage.open(name, { create: false, durable });
+    } catch (cause) {
+      if (!isUnreadable(cause)) throw cause;
+      const message = `${prefix}${name} cannot be opened (${(cause as Error).message})`;
+      const error = new BrokerError('corrupt', message, { cause });
+      if (!acceptsDamage) throw error;
+      this.unopened.set(sequence, error);
+      return undefined;
     }
   }
 
@@ -187,6 +209,9 @@ export class RecoveryFiles {
       }
     }
     await this.discardHeadless();
+    // One that cannot be removed either is met again by the next open.
+    for (const sequence of this.unopened.keys())
+      await this.#options.storage.remove(walFileName(sequence)).catch(() => {});
     return { upcoming, reclaimed };
   }
 

@@ -120,7 +120,8 @@ export class Recovery {
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#scanner = new FrameScanner(options.walFileBytes, this.#unreadable);
-    this.#files = new RecoveryFiles({ ...options, unreadable: this.#unreadable });
+    const acceptsDamage = options.onLoss !== undefined;
+    this.#files = new RecoveryFiles({ ...options, unreadable: this.#unreadable, acceptsDamage });
   }
 
   async run(): Promise<Recovered> {
@@ -201,6 +202,7 @@ export class Recovery {
     const salvaged = await salvage({
       onProgress,
       files: this.#files.handles(),
+      unopened: this.#files.unopened,
       salt: this.#salt,
       walFileBytes,
       checkpoint,
@@ -217,6 +219,7 @@ export class Recovery {
   }
 
   #tellUnreadable(): void {
+    for (const { message } of this.#files.unopened.values()) this.#options.onLoss?.(message);
     for (const name of this.#unreadable.names) {
       for (const block of this.#unreadable.of(name)) {
         this.#options.onLoss?.(`${name}: ${describeUnreadable(block)}, up to ${unreadableBlockBytes} bytes`);
@@ -271,7 +274,9 @@ export class Recovery {
 
   /** True if no frame was ever written: the log is new, or its first start did not get so far. */
   async #isFresh(): Promise<boolean> {
-    const { candidates, salt } = this.#files;
+    const { candidates, salt, unopened } = this.#files;
+    const [unopenedError] = unopened.values();
+    if (salt === undefined && unopenedError !== undefined) throw unopenedError;
     if (candidates.has(firstEntry.sequence) || (salt !== undefined && this.#acceptsDamage)) return false;
     if (candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
     const sequence = await this.#files.findHeadlessFrames();

@@ -43,6 +43,7 @@ class FrameWriter {
 }
 
 const onProgress = (): void => {};
+const unopened = new Map<number, Error>();
 
 test('what a later epoch has written over does not come back, though a frame in between is damaged', async () => {
   const storage = new MemoryStorage();
@@ -66,7 +67,16 @@ test('what a later epoch has written over does not come back, though a frame in 
     entries,
     losses,
     chain: end2,
-  } = await salvage({ files, salt, walFileBytes, checkpoint: undefined, unreadPosition: 0, unreadable, onProgress });
+  } = await salvage({
+    files,
+    unopened,
+    salt,
+    walFileBytes,
+    checkpoint: undefined,
+    unreadPosition: 0,
+    unreadable,
+    onProgress,
+  });
   assert.deepEqual(
     entries.map(({ sequence, startOffset, chainStart: { frameSequence } }) => [sequence, startOffset, frameSequence]),
     [
@@ -92,6 +102,7 @@ test('frames behind a gap count only if something says that what is missing had 
     const files = new Map([[1, await writer.file(storage, 1)]]);
     const { entries, losses } = await salvage({
       files,
+      unopened,
       salt,
       walFileBytes,
       checkpoint: undefined,

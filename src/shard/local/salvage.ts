@@ -28,6 +28,8 @@ interface Loss {
 export interface SalvageOptions {
   /** All files of the log that can be opened, by sequence, whatever their headers say. */
   readonly files: ReadonlyMap<number, StorageFile>;
+  /** Those that cannot. */
+  readonly unopened: { has(sequence: number): boolean; keys(): Iterable<number> };
   readonly salt: number;
   readonly walFileBytes: number;
   readonly checkpoint: StoredCheckpoint | undefined;
@@ -197,7 +199,7 @@ class Salvage {
   #lose(file: number, offset: number, frames: number | undefined): void {
     const from = `${walFileName(this.#endFile)} from byte ${alignFrame(this.#endOffset)}`;
     const to = file === this.#endFile ? `byte ${offset}` : `byte ${offset} of ${walFileName(file)}`;
-    const state = this.#options.files.has(this.#endFile) ? '' : ', a file that is missing';
+    const state = this.#stateOfEnd();
     const count = frames === undefined || frames >= lostFramesMax ? 'an unknown number of' : String(frames);
     this.#losses.push({ what: `${from} to ${to}${state}: ${count} groups of commits` });
     const end = this.#position(file, offset);
@@ -219,15 +221,23 @@ class Salvage {
     const isUnreadWrong = unreadPosition > 0 && unreadPosition < this.#checkpointPosition;
     const endMin = isUnreadWrong ? Number.POSITIVE_INFINITY : Math.max(this.#checkpointPosition, unreadPosition);
     if (alignFrame(this.#endPosition) >= endMin && !isFileGone && !this.#isEndUnreadable()) return false;
-    const what = `${walFileName(this.#endFile)} from byte ${alignFrame(this.#endOffset)} on${isFileGone ? ', a file that is missing' : ''}`;
+    const what = `${walFileName(this.#endFile)} from byte ${alignFrame(this.#endOffset)} on${this.#stateOfEnd()}`;
     this.#losses.push({ what: `${what}: the end of the log, an unknown number of groups of commits` });
     this.#lostBytes += this.#options.walFileBytes;
     return true;
   }
 
+  /** Of the file in which the run taken last ends. */
+  #stateOfEnd(): string {
+    const { files, unopened } = this.#options;
+    if (files.has(this.#endFile)) return '';
+    return unopened.has(this.#endFile) ? ', a file that cannot be opened' : ', a file that is missing';
+  }
+
   #isEndUnreadable(): boolean {
-    const { unreadable } = this.#options;
+    const { unreadable, unopened } = this.#options;
     const end = alignFrame(this.#endPosition);
+    if ([...unopened.keys()].some((sequence) => sequence >= this.#endFile)) return true;
     return unreadable.names.some((name) => {
       const sequence = walFileSequence(name);
       if (sequence === undefined) return false;
