@@ -435,6 +435,8 @@ class QueueTest {
 
   async #recreate(): Promise<void> {
     await this.#quiesce();
+    const hasRoom = (): boolean => this.#stand.broker.hasRoom;
+    if (!hasRoom()) return;
     const name = this.#dice.pick([...this.#models.keys()])!;
     const { parts } = this.#queue(name).subscription;
     const consumers = this.#consumers.filter(({ queueName }) => queueName === name);
@@ -446,6 +448,7 @@ class QueueTest {
     this.#gotten = this.#gotten.filter(({ part }) => !parts.includes(part));
     this.#models.delete(name);
     if (this.#dice.chance(0.4)) await turn();
+    while (!hasRoom()) await turn();
     this.#declare(name);
     // The restart that follows a declaration is checked only from where the declaration is durable.
     await this.#quiesce();
