@@ -341,7 +341,9 @@ export class LogIndex {
     if (added === 0) return;
     this.#makeRoom(Math.max(0, added));
     const base = this.#head * entryFields;
-    if (added < 0 && from < this.#count - to) {
+    if (to === this.#count) {
+      // Nothing moves.
+    } else if (added < 0 && from < this.#count - to) {
       this.#entries!.copyWithin(base - added * entryFields, base, base + from * entryFields);
       this.#head -= added;
     } else {
@@ -383,8 +385,11 @@ export class LogIndex {
     } else {
       const grownEntries = capacity === initialEntries ? secondEntries : capacity * 2;
       const grown = newEntries(Math.max(grownEntries, neededEntries));
-      const start = this.#head * entryFields;
-      for (let i = 0; i < this.#count * entryFields; i++) grown[i] = this.#entries[start + i]!;
+      const from = this.#head * entryFields;
+      const to = from + this.#count * entryFields;
+      if (grown instanceof Float64Array && this.#entries instanceof Float64Array)
+        grown.set(this.#entries.subarray(from, to));
+      else for (let i = from; i < to; i++) grown[i - from] = this.#entries[i]!;
       this.#entries = grown;
     }
     this.#head = 0;

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Clock } from '../../core/clock.ts';
+import { isDamage } from '../../core/errors.ts';
 import { type Fault, FaultyStorage } from '../../storage/faulty-storage.ts';
 import { MemoryDisk, MemoryStorage } from '../../storage/memory-storage.ts';
 import type { Storage } from '../../storage/storage.ts';
@@ -201,7 +202,8 @@ const workload = async (storage: Storage, history: History, isDead: () => boolea
     const opened = life.open().then(
       () => true,
       (error: { kind?: string }) => {
-        if (error.kind !== 'storage-failed') throw error;
+        // A file of the log that could not be read or opened is no damage: it may be read the next time.
+        if (error.kind !== 'storage-failed' && (error.kind !== 'corrupt' || isDamage(error))) throw error;
         return false;
       },
     );

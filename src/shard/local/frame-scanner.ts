@@ -34,12 +34,17 @@ export class FrameScanner {
     this.#filledBytes = 0;
   }
 
-  /** True if a whole and undamaged frame lies at this offset of the file; it is then in `header` and `buffer`. */
-  async readFrame(offset: number, salt: number): Promise<boolean> {
+  /** True if something that looks like the header of a frame lies at this offset of the file; it is then in `header`. */
+  async readHeader(offset: number): Promise<boolean> {
     this.hasHeader = false;
     if (!this.#has(offset, frameHeaderBytes) && !(await this.#fill(offset, frameHeaderBytes))) return false;
     this.hasHeader = this.header.parse(this.#buffer, offset - this.#offset);
-    if (!this.hasHeader) return false;
+    return this.hasHeader;
+  }
+
+  /** True if a whole and undamaged frame lies at this offset of the file; it is then in `header` and `buffer`. */
+  async readFrame(offset: number, salt: number): Promise<boolean> {
+    if (!(await this.readHeader(offset))) return false;
     const sizeBytes = frameHeaderBytes + this.header.bodyBytes;
     if (!this.#has(offset, sizeBytes) && !(await this.#fill(offset, sizeBytes))) return false;
     this.frameStart = offset - this.#offset;

@@ -112,6 +112,13 @@ export interface CheckpointPartItem {
   readonly isNamed: boolean;
 }
 
+/** Where the log ended when it was closed. */
+export interface ClosedItem {
+  readonly kind: 'closed';
+  readonly file: string;
+  readonly position: number;
+}
+
 /** A file that the next start removes, or that is none of the shard's. */
 export interface OtherItem {
   readonly kind: 'unfinished' | 'unknown';
@@ -123,6 +130,7 @@ export type SegmentInspectionItem = SegmentItem | SegmentEndItem | DamageItem | 
 export type InspectionItem =
   | CheckpointItem
   | CheckpointPartItem
+  | ClosedItem
   | OtherItem
   | WalInspectionItem
   | SegmentInspectionItem;

@@ -5,6 +5,7 @@
 import type { Storage } from '../../storage/storage.ts';
 import { checkpointName, checkpointNumber, inspectCheckpoint, type StoredCheckpoint } from './checkpoint-file.ts';
 import { partName, partNumber } from './checkpoint-part.ts';
+import { closedMarkPosition } from './closed-mark.ts';
 import { type CheckpointItem, damage, type InspectionItem, untilUnreadable } from './inspect-items.ts';
 import { inspectSegment } from './inspect-segment.ts';
 import { WalInspection } from './inspect-wal.ts';
@@ -46,6 +47,8 @@ export async function* inspectLog(storage: Storage, file?: string): AsyncGenerat
     if (segment?.isFinished) yield* untilUnreadable(name, inspectSegment(storage, segment.id));
     else if (partNumber(name) !== undefined)
       yield { kind: 'checkpoint-part', file: name, isNamed: namedParts.has(name) };
+    else if (closedMarkPosition(name) !== undefined)
+      yield { kind: 'closed', file: name, position: closedMarkPosition(name)! };
     else if (name.endsWith('.tmp')) yield { kind: 'unfinished', file: name };
     else if (checkpointNumber(name) === undefined && walFileSequence(name) === undefined)
       yield { kind: 'unknown', file: name };

@@ -38,6 +38,7 @@ import {
   type StoredCheckpoint,
 } from './checkpoint-file.ts';
 import { partNumber } from './checkpoint-part.ts';
+import { closedMarkPosition } from './closed-mark.ts';
 import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
 import { writeAll } from './prepare-file.ts';
@@ -103,6 +104,8 @@ export class Recovery {
   readonly #scanner: FrameScanner;
   readonly #files: RecoveryFiles;
   #chain: Chain = { epoch: 0, nextSequence: 1, previousCrc: 0 };
+  /** Where the log ended when it was closed; undefined after a crash. */
+  #closedAt: number | undefined;
   /** Where checkpoints that are damaged say that they stand; 0 without any. */
   #unreadPosition = 0;
   /** What is wrong with the newest checkpoint; undefined if it is used. */
@@ -145,6 +148,7 @@ export class Recovery {
   async #run(): Promise<Recovered> {
     const { storage } = this.#options;
     const names = await storage.list();
+    this.#closedAt = names.map(closedMarkPosition).find((position) => position !== undefined);
     // What a crashed process renamed may not be on disk yet, and what follows builds on it.
     await storage.syncDirectory();
     for (const name of names) if (name.endsWith('.tmp')) await storage.remove(name);
@@ -172,7 +176,9 @@ export class Recovery {
       else if (file.restoredEnd !== undefined) endOffset = await this.#followBehind(file, entry, file.restoredEnd);
       else endOffset = await this.#followTable(file, entry);
     }
-    for (let next = await this.#next(active); next !== undefined; next = await this.#next(active)) {
+    for (;;) {
+      const next = await this.#next(active, endOffset);
+      if (next === undefined) break;
       active.endOffset = endOffset;
       active = next;
       this.#options.onFile(active);
@@ -206,7 +212,7 @@ export class Recovery {
       salt: this.#salt,
       walFileBytes,
       checkpoint,
-      unreadPosition: this.#unreadPosition,
+      unreadPosition: Math.max(this.#unreadPosition, this.#closedAt ?? 0),
       unreadable: this.#unreadable,
     });
     if (salvaged.losses.length > 0) this.#tellUnreadable();
@@ -403,8 +409,14 @@ export class Recovery {
     if (end !== bodyEnd) throw corrupt(`commit at position ${bodyPosition + end - bodyStart} overruns its frame`);
   }
 
-  /** The next file, if its first frame continues the chain. */
-  async #next(file: WalFile): Promise<WalFile | undefined> {
+  /** Nothing was written behind this end. */
+  #wasClosedAt(file: WalFile, endOffset: number): boolean {
+    return file.sequence * this.#options.walFileBytes + endOffset === this.#closedAt;
+  }
+
+  /** The next file, if its first frame continues the chain, which ends at `endOffset` of this one. */
+  async #next(file: WalFile, endOffset: number): Promise<WalFile | undefined> {
+    if (this.#wasClosedAt(file, endOffset)) return undefined;
     const candidate = this.#files.candidates.get(file.sequence + 1);
     if (candidate === undefined) return undefined;
     this.#scanner.openAt(candidate.handle);
@@ -425,10 +437,14 @@ export class Recovery {
         `${file.name} ends at offset ${end}, before position ${this.#unreadPosition}, which a newer checkpoint names`,
       );
     }
+    if (this.#wasClosedAt(file, endOffset)) return;
     if (await this.#provesDurable(file.handle!, end)) throw damaged(`${place}: a later frame says that it was on disk`);
     this.#assertReadable(file.name, end);
     for (const [sequence, handle] of this.#files.handles()) {
       if (sequence > file.sequence) await this.#assertBehindEnd(sequence, handle, { file, place });
+    }
+    if (this.#closedAt !== undefined && this.#closedAt > endPosition) {
+      throw damaged(`${place}, before position ${this.#closedAt}, at which the log was closed`);
     }
   }
 
@@ -465,8 +481,9 @@ export class Recovery {
     this.#scanner.openAt(handle);
     const find = (from: number): Promise<number | undefined> => this.#scanner.findMagic(from, limitOffset);
     for (let at = await find(offset); at !== undefined; at = await find(at + frameAlignmentBytes)) {
-      if (!(await this.#scanner.readFrame(at, this.#salt))) continue;
-      if (this.#scanner.header.provesDurable(this.#chain)) return true;
+      // Most are stale, and their checksums would take longer than the search.
+      if (!(await this.#scanner.readHeader(at)) || !this.#scanner.header.provesDurable(this.#chain)) continue;
+      if (await this.#scanner.readFrame(at, this.#salt)) return true;
     }
     return false;
   }
