@@ -115,6 +115,21 @@ export class RecoveryFiles {
     return this.#options.unreadable.damage(prefix + message, name, start, end);
   }
 
+  damagedHeader(name: string): BrokerError {
+    return this.damaged(
+      `${name} is damaged at offset 0: the header, and frames follow it`,
+      name,
+      0,
+      walHeaderBytes + 1,
+    );
+  }
+
+  /** Throws if a block of the file in [start, end) could not be read: frames may lie there. */
+  assertReadable(name: string, start: number, end?: number): void {
+    if (this.#options.unreadable.firstIn(name, start, end) !== undefined)
+      throw this.damaged(`${name}: frames of the log may be lost`, name, start, end);
+  }
+
   /** Takes the salt from a damaged header if the frames behind it say that it is right. */
   async guessSalt(): Promise<void> {
     const scanner = this.#scanner();

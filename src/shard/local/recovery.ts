@@ -26,7 +26,7 @@
 import { BrokerError } from '../../core/errors.ts';
 import type { Epoch, Position } from '../../core/ids.ts';
 import type { Random } from '../../core/random.ts';
-import type { Storage, StorageFile } from '../../storage/storage.ts';
+import type { Storage } from '../../storage/storage.ts';
 import { describeUnreadable, UnreadableBlocks, unreadableBlockBytes } from '../../storage/unreadable-blocks.ts';
 import type { OpenProgress, ReplayCommit } from '../shard-log.ts';
 import {
@@ -39,13 +39,14 @@ import {
 } from './checkpoint-file.ts';
 import { partNumber } from './checkpoint-part.ts';
 import { closedMarkPosition } from './closed-mark.ts';
-import { alignFrame, type Chain, frameAlignmentBytes, frameHeaderBytes, visitCommits } from './frame.ts';
+import { alignFrame, type Chain, frameHeaderBytes, visitCommits } from './frame.ts';
 import { FrameScanner } from './frame-scanner.ts';
+import { LogEnd } from './log-end.ts';
 import { writeAll } from './prepare-file.ts';
 import { corrupt, RecoveryFiles } from './recovery-files.ts';
 import { type Salvaged, salvage } from './salvage.ts';
 import { type FramesEnd, WalFile, walFileName, walFileSequence, walHeaderBytes } from './wal-file.ts';
-import { cutsPerRead, frameSearchBytes } from './wal-limits.ts';
+import { cutsPerRead } from './wal-limits.ts';
 
 export interface RecoveryOptions {
   readonly storage: Storage;
@@ -286,13 +287,8 @@ export class Recovery {
     if (candidates.has(firstEntry.sequence) || (salt !== undefined && this.#acceptsDamage)) return false;
     if (candidates.size > 0) throw corrupt(`the first file, ${walFileName(firstEntry.sequence)}, is missing`);
     const sequence = await this.#files.findHeadlessFrames();
-    if (sequence !== undefined) throw this.#damagedHeader(walFileName(sequence));
+    if (sequence !== undefined) throw this.#files.damagedHeader(walFileName(sequence));
     return true;
-  }
-
-  #damagedHeader(name: string): BrokerError {
-    const message = `${name} is damaged at offset 0: the header, and frames follow it`;
-    return this.#files.damaged(message, name, 0, walHeaderBytes + 1);
   }
 
   /** Of the log, known once a file with a right header is. */
@@ -426,66 +422,18 @@ export class Recovery {
   }
 
   /** Throws if what the chain ended at had been durable, or may have been. */
-  async #assertEnd(file: WalFile, endOffset: number, checkpoint: StoredCheckpoint | undefined): Promise<void> {
-    const end = alignFrame(endOffset);
-    const place = `${file.name} is damaged at offset ${end}`;
-    const damaged = (message: string): BrokerError => this.#files.damaged(message, file.name, end);
-    const endPosition = file.sequence * this.#options.walFileBytes + end;
-    if (checkpoint !== undefined && checkpoint.position > endPosition) throw damaged(`${place}, before a checkpoint`);
-    if (Number.isFinite(this.#unreadPosition) && this.#unreadPosition > endPosition) {
-      throw corrupt(
-        `${file.name} ends at offset ${end}, before position ${this.#unreadPosition}, which a newer checkpoint names`,
-      );
-    }
-    if (this.#wasClosedAt(file, endOffset)) return;
-    if (await this.#provesDurable(file.handle!, end)) throw damaged(`${place}: a later frame says that it was on disk`);
-    this.#assertReadable(file.name, end);
-    for (const [sequence, handle] of this.#files.handles()) {
-      if (sequence > file.sequence) await this.#assertBehindEnd(sequence, handle, { file, place });
-    }
-    if (this.#closedAt !== undefined && this.#closedAt > endPosition) {
-      throw damaged(`${place}, before position ${this.#closedAt}, at which the log was closed`);
-    }
-  }
-
-  /** As #assertEnd(), for a file behind the one in which the chain ended. */
-  async #assertBehindEnd(
-    sequence: number,
-    handle: StorageFile,
-    { file, place }: { file: WalFile; place: string },
-  ): Promise<void> {
-    const name = walFileName(sequence);
-    this.#scanner.openAt(handle);
-    const { header } = this.#scanner;
-    if (!(await this.#scanner.readFrame(walHeaderBytes, this.#salt))) {
-      const isProven = await this.#provesDurable(handle, walHeaderBytes, walHeaderBytes + frameSearchBytes);
-      this.#assertReadable(name, 0);
-      if (isProven)
-        throw corrupt(`${name} is damaged at offset ${walHeaderBytes}: a later frame says that it was on disk`);
-    } else if (header.continues(this.#chain)) {
-      throw this.#damagedHeader(name);
-    } else if (header.provesDurable(this.#chain)) {
-      const next = walFileName(file.sequence + 1);
-      throw corrupt(`${place}, or ${next} at offset ${walHeaderBytes}: ${name} says that it was on disk`);
-    }
-  }
-
-  /** Throws if a block of the file in [start, end) could not be read: frames may lie there. */
-  #assertReadable(name: string, start: number, end?: number): void {
-    if (this.#unreadable.firstIn(name, start, end) !== undefined)
-      throw this.#files.damaged(`${name}: frames of the log may be lost`, name, start, end);
-  }
-
-  /** True if a frame that begins in [offset, limitOffset) says that the frame missing at `offset` had been durable. */
-  async #provesDurable(handle: StorageFile, offset: number, limitOffset = Number.POSITIVE_INFINITY): Promise<boolean> {
-    this.#scanner.openAt(handle);
-    const find = (from: number): Promise<number | undefined> => this.#scanner.findMagic(from, limitOffset);
-    for (let at = await find(offset); at !== undefined; at = await find(at + frameAlignmentBytes)) {
-      // Most are stale, and their checksums would take longer than the search.
-      if (!(await this.#scanner.readHeader(at)) || !this.#scanner.header.provesDurable(this.#chain)) continue;
-      if (await this.#scanner.readFrame(at, this.#salt)) return true;
-    }
-    return false;
+  #assertEnd(file: WalFile, endOffset: number, checkpoint: StoredCheckpoint | undefined): Promise<void> {
+    const end = new LogEnd({
+      files: this.#files,
+      scanner: this.#scanner,
+      salt: this.#salt,
+      walFileBytes: this.#options.walFileBytes,
+      chain: this.#chain,
+      checkpoint,
+      unreadPosition: this.#unreadPosition,
+      closedAt: this.#closedAt,
+    });
+    return end.assertIsWhole(file, endOffset);
   }
 
   /** Writes again what may be in the page cache only. */
@@ -505,7 +453,7 @@ export class Recovery {
           buffer.subarray(0, Math.min(buffer.length, end - at)),
           at,
         );
-        this.#assertReadable(file.name, at, at + readBytes);
+        this.#files.assertReadable(file.name, at, at + readBytes);
         await writeAll(handle, buffer, readBytes, at);
       }
       await handle.sync();
